@@ -1,0 +1,192 @@
+//! The events. Each is self-contained JSON; fields are only ever added, each with a default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{DecisionId, DeploymentId, Digest, Kind, ModelId, Score, Seed, TenantId, Timestamp, Usd};
+use crate::cache::CacheOutcome;
+use crate::chat::{Endpoint, FinishReason, Usage};
+use crate::dispatch::Attempt;
+use crate::features::Features;
+use crate::policy::{Exclusion, Prediction, Preferences};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A request was sent on its way.
+    Decided(Box<Decided>),
+    /// An admitted request ended. Exactly one for each.
+    Completed(Box<Completed>),
+    /// Somebody said how good an answer was.
+    Feedback(Box<Feedback>),
+}
+
+impl Event {
+    /// The request it is about.
+    #[must_use]
+    pub fn decision(&self) -> DecisionId {
+        match self {
+            Self::Decided(event) => event.id,
+            Self::Completed(event) => event.id,
+            Self::Feedback(event) => event.decision,
+        }
+    }
+}
+
+/// How the first deployment was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// By the policy, among several.
+    Policy,
+    /// There was only one candidate.
+    Single,
+    /// The caller named it.
+    Pinned,
+}
+
+/// One candidate as the policy saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmRecord {
+    /// The model.
+    pub model: ModelId,
+    /// The deployment that would have been called first.
+    pub deployment: DeploymentId,
+    /// The probability it was drawn with.
+    pub propensity: f64,
+    /// What was believed of it.
+    pub prediction: Prediction,
+}
+
+/// A request was sent on its way: everything a later judge of the choice must know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The request.
+    pub id: DecisionId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Where it came to.
+    pub endpoint: Endpoint,
+    /// `model` as asked for (cut to 200 characters).
+    pub asked: String,
+    /// What it is.
+    pub features: Features,
+    /// What the caller wanted.
+    pub preferences: Preferences,
+    /// The candidates, in the order the policy saw them.
+    pub arms: Vec<ArmRecord>,
+    /// The deployments that were no candidates, and why.
+    pub excluded: BTreeMap<DeploymentId, Exclusion>,
+    /// Index into `arms` of the one drawn.
+    pub chosen: usize,
+    /// Index into `arms` of the one of greatest expected utility.
+    pub greedy: usize,
+    /// How it was chosen.
+    pub mode: Mode,
+    /// The seed of every draw made for this request.
+    pub seed: Seed,
+    /// The policy and its state.
+    pub policy: String,
+    /// The catalogue, prices included.
+    pub catalog: Digest,
+    /// The configuration.
+    pub config: Digest,
+}
+
+impl Decided {
+    /// The drawn arm.
+    #[must_use]
+    pub fn arm(&self) -> Option<&ArmRecord> {
+        self.arms.get(self.chosen)
+    }
+}
+
+/// How an admitted request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The client has the whole answer.
+    Served,
+    /// The client got an error instead of an answer.
+    Failed(Kind),
+    /// The answer broke off after its first content; the client was told.
+    Broken(Kind),
+    /// The client hung up.
+    HungUp,
+    /// The process was told to stop, or the handler was dropped, before the answer was whole.
+    Dropped,
+}
+
+/// One score of one answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreRecord {
+    /// Who says so, for example `format`, `refusal`, `user`.
+    pub channel: String,
+    /// How good.
+    pub score: Score,
+}
+
+/// An admitted request ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Completed {
+    /// The request.
+    pub id: DecisionId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+    /// Where the answer came from.
+    pub cache: CacheOutcome,
+    /// The deployment whose answer the client got; `None` if none did, or it came from the cache.
+    pub served: Option<DeploymentId>,
+    /// The model of that deployment.
+    pub model: Option<ModelId>,
+    /// Every call that was made for it, in order.
+    pub attempts: Vec<Attempt>,
+    /// Tokens of the answer the client got.
+    pub usage: Option<Usage>,
+    /// Whether `usage` was counted here because the provider did not say.
+    pub usage_estimated: bool,
+    /// What all attempts cost together; `None` = unknown for one of them.
+    pub cost_usd: Option<Usd>,
+    /// Milliseconds from the request's arrival to the first content sent to the client.
+    pub first_token_ms: Option<f64>,
+    /// Milliseconds from arrival to the end.
+    pub total_ms: f64,
+    /// Milliseconds of `total_ms` that were Pointsman's own work: not spent waiting for an upstream or the client.
+    pub overhead_ms: f64,
+    /// Why the answer ended.
+    pub finish_reason: Option<FinishReason>,
+    /// The response id the client saw.
+    pub response_id: Option<String>,
+    /// What the evaluators said. Missing is missing.
+    pub scores: Vec<ScoreRecord>,
+}
+
+/// Somebody said how good an answer was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// The request.
+    pub decision: DecisionId,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Who said it: a tenant may judge only its own.
+    pub tenant: TenantId,
+    /// The channel, `user` unless named.
+    pub channel: String,
+    /// How good; `None` for a comment alone.
+    pub score: Option<Score>,
+    /// Words.
+    pub comment: Option<String>,
+    /// The caller's own key for this feedback: the same key again changes nothing.
+    /// Another score for the same decision and channel replaces the one before.
+    pub key: Option<String>,
+}

@@ -1,0 +1,172 @@
+//! Which model gets the request: a context and candidates in, a probability for each candidate out.
+//!
+//! The contract is here; the policies behind it are beside it. A policy never draws: it says the
+//! probabilities, the draw is made by [`draw`] from a logged seed, and both are written down. So every
+//! logged decision can be re-made, and every other policy can be evaluated on it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{DeploymentId, ModelId, Usd};
+use crate::catalog::{Capability, Price};
+use crate::features::Context;
+
+/// A quantity that is not known exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Expected value.
+    pub mean: f64,
+    /// Standard deviation of the belief.
+    pub sd: f64,
+}
+
+/// A model that may serve this request, with the deployment that would be called first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The model: quality is learned for it.
+    pub model: ModelId,
+    /// The deployment: cost and latency are predicted for it.
+    pub deployment: DeploymentId,
+    /// The deployment's price; `None` = unknown.
+    pub price: Option<Price>,
+    /// Requests in flight there.
+    pub in_flight: u32,
+}
+
+/// How much a dollar is worth in quality.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CostWeight {
+    /// Points of quality (scale 0..1) given up per dollar.
+    PerUsd(f64),
+    /// Points of quality given up for the dearest candidate's expected cost; in proportion for the others.
+    Relative(f64),
+}
+
+/// How freely one request may be used to learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explore {
+    /// Not at all: the best candidate by expected utility, with probability 1.
+    Never,
+    /// Sampling with the usual floor under every eligible arm.
+    #[default]
+    Floor,
+    /// Every eligible arm alike.
+    Full,
+}
+
+/// What the caller wants, for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preferences {
+    /// What money is worth.
+    pub cost: CostWeight,
+    /// Points of quality given up per second of expected total time.
+    pub latency_per_second: f64,
+    /// Arms whose expected quality is below this are not eligible while one is above.
+    pub min_quality: Option<f64>,
+    /// Arms whose expected cost is above this are not eligible.
+    pub max_cost: Option<Usd>,
+    /// How freely to explore.
+    pub explore: Explore,
+}
+
+/// What is believed of one candidate for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Quality, scale 0..1.
+    pub quality: Estimate,
+    /// US dollars; `None` = the price is unknown.
+    pub cost: Option<Estimate>,
+    /// Seconds to the last byte; `None` = never measured.
+    pub latency: Option<Estimate>,
+    /// Quality less what cost and latency are worth to the caller.
+    pub utility: f64,
+}
+
+/// A policy's answer: one entry a candidate, in the candidates' order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Probability of each candidate; they sum to 1. 0 = not eligible by a constraint.
+    pub propensities: Vec<f64>,
+    /// What is believed of each.
+    pub predictions: Vec<Prediction>,
+    /// The candidate of greatest expected utility among the eligible.
+    pub greedy: usize,
+}
+
+/// Why a deployment could not serve a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exclusion {
+    /// It lacks this ability.
+    Lacks(Capability),
+    /// Prompt and answer do not fit its context window.
+    ContextWindow,
+    /// The answer asked for is longer than it can give.
+    MaxOutput,
+    /// It is not among the models asked for, or the caller opted out of it.
+    NotAsked,
+    /// It serves only when named.
+    OnlyWhenNamed,
+    /// Its breaker is open, or it asked to be left alone.
+    Unavailable,
+    /// Its price is unknown and the caller set a limit on cost.
+    UnknownPrice,
+    /// Its expected cost is above the caller's limit.
+    TooDear,
+    /// Its expected quality is below the caller's floor.
+    BelowQualityFloor,
+}
+
+/// What the policy is told of a request beside its context.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ask<'a> {
+    /// The context.
+    pub context: &'a Context,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Cap on the answer's tokens.
+    pub max_tokens: Option<u32>,
+    /// What the caller wants.
+    pub preferences: &'a Preferences,
+}
+
+/// Chooses by probability. Immutable: learning makes a new one.
+pub trait Policy: Send + Sync + std::fmt::Debug {
+    /// Says which policy and which state of it; stands in every event.
+    fn version(&self) -> &str;
+
+    /// The probability of every candidate, and the beliefs behind it. `candidates` is never empty.
+    fn score(&self, ask: &Ask<'_>, candidates: &[Candidate]) -> Scored;
+}
+
+/// The index that a uniform number in `[0, 1)` picks from these probabilities.
+/// Never one of probability 0, whatever rounding does to their sum.
+#[must_use]
+pub fn draw(propensities: &[f64], uniform: f64) -> usize {
+    let mut left = uniform * propensities.iter().sum::<f64>();
+    let mut last = 0;
+    for (index, &propensity) in propensities.iter().enumerate() {
+        if propensity > 0.0 {
+            last = index;
+            if left < propensity {
+                return index;
+            }
+            left -= propensity;
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_never_picks_an_arm_of_probability_zero() {
+        assert_eq!(draw(&[0.0, 0.3, 0.0, 0.7, 0.0], 0.0), 1);
+        assert_eq!(draw(&[0.0, 0.3, 0.0, 0.7, 0.0], 0.299_999), 1);
+        assert_eq!(draw(&[0.0, 0.3, 0.0, 0.7, 0.0], 0.300_001), 3);
+        assert_eq!(draw(&[0.0, 0.3, 0.0, 0.7, 0.0], 0.999_999_999_999), 3);
+    }
+}

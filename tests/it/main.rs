@@ -1,0 +1,3 @@
+//! Tests from outside: one binary, one module a subject.
+
+mod layers;
