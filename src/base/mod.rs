@@ -3,8 +3,10 @@
 //! Nothing here knows about requests, models or policies, and nothing here does I/O but the system clock.
 
 pub mod clock;
+pub mod duration;
 pub mod error;
 pub mod ids;
+pub mod problem;
 pub mod secret;
 pub mod seed;
 pub mod units;
@@ -12,6 +14,7 @@ pub mod units;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Blame, Error, Kind, Retry};
 pub use ids::{DecisionId, DeploymentId, Digest, ModelId, SchemaId, TenantId};
+pub use problem::Problem;
 pub use secret::Secret;
 pub use seed::Seed;
 pub use units::{Probability, Score, Usd};
