@@ -5,9 +5,11 @@
 //! that byte on nothing is retried: a failure becomes one error event, never a splice and never a false end.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::Stream;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{DeploymentId, Error, Kind, Usd};
@@ -39,6 +41,27 @@ pub struct Attempt {
     pub usage_estimated: bool,
     /// What it cost; `None` = unknown.
     pub cost_usd: Option<Usd>,
+}
+
+/// The calls made for one request, in the order they ended; whoever holds a clone sees them.
+///
+/// `dispatch` writes every attempt here the moment it ends, for whatever reason: served, failed, or cancelled
+/// because the future of the run or the reply's stream was dropped (the client hung up). So what was spent
+/// is known even when nobody is left to take the reply.
+#[derive(Clone, Debug, Default)]
+pub struct Journal(Arc<Mutex<Vec<Attempt>>>);
+
+impl Journal {
+    /// Adds an attempt that ended.
+    pub fn push(&self, attempt: Attempt) {
+        self.0.lock().push(attempt);
+    }
+
+    /// The attempts that have ended so far.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.0.lock().clone()
+    }
 }
 
 /// What the client gets.
