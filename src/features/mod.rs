@@ -4,6 +4,13 @@
 //! intent and the complexity; plain reading of the request says what it needs, in which language it is and
 //! how many tokens it has.
 
+mod extractor;
+pub mod language;
+pub mod needs;
+pub mod tokens;
+
+pub use extractor::Extractor;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::SchemaId;
