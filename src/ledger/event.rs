@@ -9,7 +9,7 @@ use crate::cache::CacheOutcome;
 use crate::chat::{Endpoint, FinishReason, Usage};
 use crate::dispatch::Attempt;
 use crate::features::Features;
-use crate::policy::{Exclusion, Prediction, Preferences};
+use crate::policy::{CostWeight, Estimate, Exclusion, Prediction, Preferences};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,39 @@ impl Event {
             Self::Decided(event) => event.id,
             Self::Completed(event) => event.id,
             Self::Feedback(event) => event.decision,
+        }
+    }
+
+    /// The column that says which of the three it is; the `kind` of its JSON form.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Decided(_) => "decided",
+            Self::Completed(_) => "completed",
+            Self::Feedback(_) => "feedback",
+        }
+    }
+
+    /// The response id that leads back to the decision.
+    pub(super) fn response_id(&self) -> Option<&str> {
+        match self {
+            Self::Completed(event) => event.response_id.as_deref(),
+            Self::Decided(_) | Self::Feedback(_) => None,
+        }
+    }
+
+    /// The first field whose number is not finite where one must stand. JSON has no such number: it would be
+    /// written as `null` and could not be read again.
+    pub(super) fn not_finite(&self) -> Option<&'static str> {
+        let bad = |number: f64| !number.is_finite();
+        match self {
+            Self::Decided(event) => event.not_finite(),
+            Self::Completed(event) if bad(event.total_ms) => Some("total_ms"),
+            Self::Completed(event) if bad(event.overhead_ms) => Some("overhead_ms"),
+            Self::Completed(event) if event.attempts.iter().any(|attempt| bad(attempt.total_ms)) => {
+                Some("attempts.total_ms")
+            }
+            Self::Completed(_) | Self::Feedback(_) => None,
         }
     }
 }
@@ -102,6 +135,27 @@ impl Decided {
     #[must_use]
     pub fn arm(&self) -> Option<&ArmRecord> {
         self.arms.get(self.chosen)
+    }
+
+    fn not_finite(&self) -> Option<&'static str> {
+        let bad = |number: f64| !number.is_finite();
+        let vague = |estimate: &Estimate| bad(estimate.mean) || bad(estimate.sd);
+        let (CostWeight::PerUsd(weight) | CostWeight::Relative(weight)) = self.preferences.cost;
+        if self.features.context.x.iter().any(|x| !x.is_finite()) {
+            return Some("features.context.x");
+        }
+        if self.features.intent.as_ref().is_some_and(|intent| bad(intent.probability)) {
+            return Some("features.intent.probability");
+        }
+        if bad(weight) || bad(self.preferences.latency_per_second) {
+            return Some("preferences");
+        }
+        let senseless = |arm: &ArmRecord| {
+            let belief = &arm.prediction;
+            let unsure = [Some(belief.quality), belief.cost, belief.latency].iter().flatten().any(vague);
+            unsure || bad(belief.utility) || bad(arm.propensity)
+        };
+        self.arms.iter().any(senseless).then_some("arms")
     }
 }
 
