@@ -1,12 +1,24 @@
 //! Text in, unit vector out.
 //!
-//! [`Embedder`] is the promise; behind it stand the candle encoder with its worker threads and, for tests
-//! and for the moments when the encoder is late, a hashing embedder that needs no weights.
+//! [`Embedder`] is the promise. Behind it stand the candle encoder with its worker threads ([`Workers`]) and,
+//! for tests and for the moments when the encoder is late, a hashing embedder that needs no weights
+//! ([`hashing`]). [`load`] makes what the configuration asks for.
 
+pub mod config;
+pub mod hashing;
+mod load;
+pub mod text;
+
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use config::{Config, DEFAULT_MODEL, Precision};
+pub use hashing::Lexical;
+pub use load::{LoadError, Progress, Step, load};
 
 /// Dimensions of every vector in this version: those of all-MiniLM-L6-v2.
 pub const DIMENSIONS: usize = 384;
@@ -30,16 +42,34 @@ pub struct Embedding {
     pub origin: Origin,
 }
 
+/// How far an embedder is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "reason")]
+pub enum Status {
+    /// Its weights are being found, fetched or read; no vectors yet.
+    Loading,
+    /// It makes vectors.
+    Ready,
+    /// It will make none; the sentence says why and what to do.
+    Failed(String),
+}
+
+/// A future of an embedder.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Makes vectors of texts.
 pub trait Embedder: Send + Sync + 'static {
     /// The vector of this text, or `None` if it is not ready within `wait`. Never blocks a runtime thread.
-    /// A text that was seen lately comes from memory at once.
-    fn embed<'a>(
-        &'a self,
-        text: &'a str,
-        wait: Duration,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Option<Embedding>> + Send + 'a>>;
+    /// A text that was seen lately comes from memory at once; while the weights are still loading, and when the
+    /// queue is full, `None` comes at once.
+    fn embed<'a>(&'a self, text: &'a str, wait: Duration) -> Pending<'a, Option<Embedding>>;
 
     /// Name and version of what makes the vectors; part of every [`crate::base::SchemaId`].
     fn id(&self) -> &str;
+
+    /// How far it is.
+    fn status(&self) -> Status;
+
+    /// Waits until it is no longer loading.
+    fn settled(&self) -> Pending<'_, Status>;
 }
