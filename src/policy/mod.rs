@@ -3,6 +3,26 @@
 //! The contract is here; the policies behind it are beside it. A policy never draws: it says the
 //! probabilities, the draw is made by [`draw`] from a logged seed, and both are written down. So every
 //! logged decision can be re-made, and every other policy can be evaluated on it.
+//!
+//! [`State`] is what was learned: sums, owned by the learner. [`Snapshot`] is what serves: immutable, made from
+//! the sums. [`eligible`] and [`plan`] stand before and after the choice.
+
+mod codec;
+pub mod config;
+pub mod eligible;
+pub mod forgetting;
+pub mod linalg;
+pub mod online;
+pub mod propensity;
+pub mod regression;
+pub mod snapshot;
+pub mod state;
+
+pub use config::{Algorithm, Config, Spread};
+pub use eligible::{Asked, eligible, plan};
+pub use online::{OnlinePolicy, Round};
+pub use snapshot::Snapshot;
+pub use state::{CallRow, QualityRow, State, StateError};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +50,8 @@ pub struct Candidate {
     pub price: Option<Price>,
     /// Requests in flight there.
     pub in_flight: u32,
+    /// The other deployments of this model that could serve this request, the first to fall back to first.
+    pub alternates: Vec<DeploymentId>,
 }
 
 /// How much a dollar is worth in quality.
@@ -64,10 +86,39 @@ pub struct Preferences {
     pub latency_per_second: f64,
     /// Arms whose expected quality is below this are not eligible while one is above.
     pub min_quality: Option<f64>,
-    /// Arms whose expected cost is above this are not eligible.
+    /// Arms whose expected cost is above this, or unknown, are not eligible. Kept strictly.
     pub max_cost: Option<Usd>,
+    /// Arms whose expected total time is above this many seconds are not eligible while one is below.
+    #[serde(default)]
+    pub max_latency_s: Option<f64>,
     /// How freely to explore.
     pub explore: Explore,
+}
+
+impl Preferences {
+    /// Money first: up to .3 points of quality for the dearest candidate's cost.
+    pub const CHEAP: Self = Self::relative(0.3, 0.0);
+    /// The default: cheaper wherever the answer is about as good.
+    pub const BALANCED: Self = Self::relative(0.06, 0.001);
+    /// Quality first; the price only breaks near-ties.
+    pub const BEST: Self = Self::relative(0.01, 0.0);
+
+    const fn relative(cost: f64, latency_per_second: f64) -> Self {
+        Self {
+            cost: CostWeight::Relative(cost),
+            latency_per_second,
+            min_quality: None,
+            max_cost: None,
+            max_latency_s: None,
+            explore: Explore::Floor,
+        }
+    }
+}
+
+impl Default for Preferences {
+    fn default() -> Self {
+        Self::BALANCED
+    }
 }
 
 /// What is believed of one candidate for one request.
@@ -86,16 +137,26 @@ pub struct Prediction {
 /// A policy's answer: one entry a candidate, in the candidates' order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// Probability of each candidate; they sum to 1. 0 = not eligible by a constraint.
+    /// Probability of each candidate; they sum to 1, or are all 0 where `max_cost` excludes every candidate.
     pub propensities: Vec<f64>,
     /// What is believed of each.
     pub predictions: Vec<Prediction>,
     /// The candidate of greatest expected utility among the eligible.
     pub greedy: usize,
+    /// Why a candidate is not eligible by the caller's constraints; such a one has probability 0.
+    pub excluded: Vec<Option<Exclusion>>,
+}
+
+impl Scored {
+    /// Whether at least one candidate may serve. If not, the request must be refused, not drawn.
+    #[must_use]
+    pub fn any_eligible(&self) -> bool {
+        self.excluded.iter().any(Option::is_none)
+    }
 }
 
 /// Why a deployment could not serve a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exclusion {
     /// It lacks this ability.
@@ -116,6 +177,8 @@ pub enum Exclusion {
     TooDear,
     /// Its expected quality is below the caller's floor.
     BelowQualityFloor,
+    /// Its expected total time is above the caller's limit.
+    TooSlow,
 }
 
 /// What the policy is told of a request beside its context.

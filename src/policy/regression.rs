@@ -1,0 +1,257 @@
+//! Bayesian linear regression for several arms that resemble each other, from additive sums.
+//!
+//! Arm `a` has rows `(x, y)` with `y = theta_a'x + noise`, and its coefficients are one draw around shared ones:
+//! `theta_a ~ N(theta_0, sigma^2 L^-1)`, `theta_0 ~ N(m_0, sigma^2 L_0^-1)`. All of it follows exactly from the
+//! sums `G = sum w x x'`, `b = sum w y x`, `sum w y^2` and `sum w` of each arm:
+//!
+//! - `A_a = G_a + L`,
+//! - `theta_0 = Q^-1 (L_0 m_0 + sum_a L A_a^-1 b_a)` with `Q = L_0 + sum_a (L - L A_a^-1 L)`,
+//! - `theta_a = A_a^-1 (b_a + L theta_0)`,
+//! - the sum of squared one-step-ahead errors, each divided by its predictive variance, is
+//!   `R_a = sum w y^2 + theta_0'L theta_0 - theta_a'A_a theta_a`. It is the quadratic form of the marginal
+//!   likelihood, so it needs no errors logged while learning, and is the same whenever it is computed.
+//!
+//! The ridge `L` stays outside the sums and is never forgotten: a direction that is no longer seen becomes as
+//! uncertain as it was at first, and never more. Nothing inverse is carried from one fit to the next.
+
+use super::linalg::{self, packed};
+
+/// The sums of one arm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sums {
+    /// `sum w x x'`, packed.
+    pub g: Vec<f64>,
+    /// `sum w y x`.
+    pub b: Vec<f64>,
+    /// `sum w y^2`.
+    pub yy: f64,
+    /// `sum w`.
+    pub n: f64,
+}
+
+impl Sums {
+    /// No rows of `d` numbers.
+    #[must_use]
+    pub fn new(d: usize) -> Self {
+        Self { g: vec![0.0; packed(d)], b: vec![0.0; d], yy: 0.0, n: 0.0 }
+    }
+
+    /// Adds a row; a negative weight takes it away again.
+    pub fn add(&mut self, weight: f64, x: &[f64], y: f64) {
+        linalg::add_outer(&mut self.g, weight, x);
+        for (value, &xi) in self.b.iter_mut().zip(x) {
+            *value += weight * y * xi;
+        }
+        self.yy += weight * y * y;
+        self.n += weight;
+    }
+
+    /// Multiplies all sums.
+    pub fn scale(&mut self, factor: f64) {
+        self.numbers_mut().for_each(|value| *value *= factor);
+    }
+
+    /// Adds `factor` times another arm's sums.
+    pub fn add_scaled(&mut self, other: &Self, factor: f64) {
+        for (value, &more) in self.numbers_mut().zip(other.numbers()) {
+            *value += factor * more;
+        }
+    }
+
+    /// Every number, in a fixed order.
+    pub fn numbers(&self) -> impl Iterator<Item = &f64> {
+        self.g.iter().chain(&self.b).chain([&self.yy, &self.n])
+    }
+
+    /// Every number, in the same order.
+    pub fn numbers_mut(&mut self) -> impl Iterator<Item = &mut f64> {
+        self.g.iter_mut().chain(&mut self.b).chain([&mut self.yy, &mut self.n])
+    }
+}
+
+/// What is believed before any row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prior {
+    /// Diagonal of `L`: how closely an arm follows the shared coefficients, in rows.
+    pub ridge: Vec<f64>,
+    /// Diagonal of `L_0`: how closely the shared coefficients follow `mean`, in rows.
+    pub shared_ridge: Vec<f64>,
+    /// `m_0`.
+    pub mean: Vec<f64>,
+    /// Noise variance expected before any row.
+    pub noise: f64,
+    /// How many rows that expectation is worth, for all arms together.
+    pub noise_rows: f64,
+    /// How many rows the common noise variance is worth to one arm.
+    pub arm_noise_rows: f64,
+}
+
+/// What is believed of one arm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Posterior {
+    /// Expected coefficients.
+    pub theta: Vec<f64>,
+    /// Inverse of the Cholesky factor of `A`, packed.
+    factor: Vec<f64>,
+    /// First diagonal element of `A^-1`.
+    corner: f64,
+    /// Noise variance.
+    pub noise: f64,
+    /// Rows behind it (weights).
+    pub n: f64,
+    /// Plain mean of its rows' `y`, shrunk towards that of all by as many rows as the ridge of the bias.
+    pub plain_mean: f64,
+}
+
+impl Posterior {
+    /// Expected `y` at `x`.
+    #[must_use]
+    pub fn mean(&self, x: &[f64]) -> f64 {
+        linalg::inner(&self.theta, x)
+    }
+
+    /// Standard deviation of the expected `y` at `x` (the noise of a single row is not in it).
+    #[must_use]
+    pub fn sd(&self, x: &[f64]) -> f64 {
+        (self.noise * linalg::squared_length(&self.factor, x)).sqrt()
+    }
+
+    /// Standard deviation of the first coefficient, the bias.
+    #[must_use]
+    pub fn bias_sd(&self) -> f64 {
+        (self.noise * self.corner).sqrt()
+    }
+}
+
+/// What is believed of all arms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// One for each arm, in order.
+    pub arms: Vec<Posterior>,
+    /// What is believed of an arm without rows.
+    pub fresh: Posterior,
+}
+
+/// Fits all arms at once. `factor` multiplies all sums first (to weigh them as of now).
+#[must_use]
+pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64) -> Fit {
+    let d = prior.ridge.len();
+    let mut q = diagonal(&prior.shared_ridge);
+    let mut target: Vec<f64> = prior.shared_ridge.iter().zip(&prior.mean).map(|(l, m)| l * m).collect();
+    let mut solved: Vec<Solved> = Vec::new();
+    let (mut rows, mut total) = (0.0, 0.0);
+    for arm in sums {
+        let this = Solved::new(prior, arm, factor);
+        let inverse = linalg::gram(&this.factor, d);
+        let mut at = 0;
+        for (i, (goal, base)) in target.iter_mut().zip(&this.base).enumerate() {
+            for j in 0..=i {
+                q[at] -= prior.ridge[i] * inverse[at] * prior.ridge[j];
+                at += 1;
+            }
+            q[at - 1] += prior.ridge[i];
+            *goal += prior.ridge[i] * base;
+        }
+        rows += this.n;
+        total += this.b[0];
+        solved.push(this);
+    }
+    // L_0 keeps Q positive definite; rounding could spoil that only with sums near the largest numbers.
+    let shared = if linalg::cholesky(&mut q, d) {
+        linalg::solve_lower(&q, &mut target);
+        linalg::solve_upper(&q, &mut target);
+        target
+    } else {
+        prior.mean.clone()
+    };
+    let bias_ridge = prior.ridge[0];
+    let overall = (total + bias_ridge * prior.mean[0]) / (rows + bias_ridge);
+    let pull: Vec<f64> = prior.ridge.iter().zip(&shared).map(|(l, t)| l * t).collect();
+    let shared_quadratic = linalg::inner(&pull, &shared);
+    let residuals: Vec<(Vec<f64>, f64)> = solved.iter().map(|arm| arm.theta(&pull, shared_quadratic)).collect();
+    let noise =
+        (residuals.iter().map(|(_, r)| r).sum::<f64>() + prior.noise * prior.noise_rows) / (rows + prior.noise_rows);
+    let arms = solved
+        .into_iter()
+        .zip(residuals)
+        .map(|(arm, (theta, residual))| Posterior {
+            theta,
+            corner: arm.corner(),
+            factor: arm.factor,
+            noise: (residual + prior.arm_noise_rows * noise) / (arm.n + prior.arm_noise_rows),
+            n: arm.n,
+            plain_mean: (arm.b[0] + bias_ridge * overall) / (arm.n + bias_ridge),
+        })
+        .collect();
+    let factor = diagonal(&prior.ridge.iter().map(|l| 1.0 / l.sqrt()).collect::<Vec<_>>());
+    let fresh = Posterior { theta: shared, factor, corner: 1.0 / bias_ridge, noise, n: 0.0, plain_mean: overall };
+    Fit { arms, fresh }
+}
+
+fn diagonal(values: &[f64]) -> Vec<f64> {
+    let mut matrix = vec![0.0; packed(values.len())];
+    for (i, &value) in values.iter().enumerate() {
+        matrix[packed(i + 1) - 1] = value;
+    }
+    matrix
+}
+
+/// One arm, as far as it can be solved without the others.
+struct Solved {
+    /// `C^-1`, `A = C C'`.
+    factor: Vec<f64>,
+    b: Vec<f64>,
+    /// `A^-1 b`.
+    base: Vec<f64>,
+    yy: f64,
+    n: f64,
+}
+
+impl Solved {
+    fn new(prior: &Prior, sums: &Sums, factor: f64) -> Self {
+        let d = prior.ridge.len();
+        let mut a: Vec<f64> = sums.g.iter().map(|value| value * factor).collect();
+        for (i, ridge) in prior.ridge.iter().enumerate() {
+            a[packed(i + 1) - 1] += ridge;
+        }
+        let b: Vec<f64> = sums.b.iter().map(|value| value * factor).collect();
+        if !linalg::cholesky(&mut a, d) {
+            // Only sums that no rows could have made are not positive definite with their ridge: start afresh.
+            return Self::new(prior, &Sums::new(d), 1.0);
+        }
+        let inverse = linalg::invert_lower(&a, d);
+        let mut base = b.clone();
+        linalg::solve_lower(&a, &mut base);
+        linalg::solve_upper(&a, &mut base);
+        Self { factor: inverse, b, base, yy: (sums.yy * factor).max(0.0), n: (sums.n * factor).max(0.0) }
+    }
+
+    /// `theta` and `R`, given `L theta_0` and `theta_0'L theta_0`.
+    fn theta(&self, pull: &[f64], shared_quadratic: f64) -> (Vec<f64>, f64) {
+        let mut theta = self.apply_inverse(pull);
+        for (value, base) in theta.iter_mut().zip(&self.base) {
+            *value += base;
+        }
+        // theta'A theta = theta'(b + L theta_0).
+        let fitted = linalg::inner(&theta, &self.b) + linalg::inner(&theta, pull);
+        (theta, (self.yy + shared_quadratic - fitted).max(0.0))
+    }
+
+    /// `A^-1 v = C^-T (C^-1 v)`.
+    fn apply_inverse(&self, v: &[f64]) -> Vec<f64> {
+        let d = v.len();
+        let mut product = vec![0.0; d];
+        for i in 0..d {
+            let row = &self.factor[packed(i)..packed(i + 1)];
+            let part = linalg::inner(row, &v[..=i]);
+            for (value, &m) in product.iter_mut().zip(row) {
+                *value += part * m;
+            }
+        }
+        product
+    }
+
+    fn corner(&self) -> f64 {
+        (0..self.b.len()).map(|i| self.factor[packed(i)].powi(2)).sum()
+    }
+}

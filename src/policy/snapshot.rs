@@ -1,0 +1,233 @@
+//! What serves: beliefs made from the sums, immutable, read by every request without a lock.
+//!
+//! Quality alone is learned by the bandit. Cost is the price of the moment times the tokens, latency has its own
+//! model; the utility is put together per request from the caller's preferences. So a new price or another
+//! preference acts on the very next request.
+
+use std::collections::BTreeMap;
+
+use super::propensity::{inverse_gap, raise_to_floor, win_probabilities};
+use super::regression::{Fit, Posterior, fit};
+use super::state::{
+    Pool, State, design, first_token_design, first_token_prior, quality_prior, tokens_design, tokens_prior,
+    total_design, total_prior,
+};
+use super::{
+    Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Explore, Policy, Prediction, Preferences,
+    Scored, Spread,
+};
+use crate::base::{DeploymentId, ModelId, SchemaId};
+
+/// Width of the sampling distribution, as a multiple of the belief's standard deviation.
+const TRIALS_WIDTH: f64 = 0.8;
+const CONTEXT_WIDTH: f64 = 0.6;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Beliefs<K: Ord> {
+    known: BTreeMap<K, Posterior>,
+    fresh: Posterior,
+}
+
+impl<K: Ord + Clone> Beliefs<K> {
+    fn of(pool: &Pool<K>, prior: &super::regression::Prior) -> Self {
+        let Fit { arms, fresh } = fit(prior, pool.sums.values(), pool.forgetting.now());
+        Self { known: pool.sums.keys().cloned().zip(arms).collect(), fresh }
+    }
+
+    fn of_key(&self, key: &K) -> &Posterior {
+        self.known.get(key).unwrap_or(&self.fresh)
+    }
+}
+
+/// A policy ready to serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    version: String,
+    schema: SchemaId,
+    config: Config,
+    quality: Beliefs<ModelId>,
+    tokens: Beliefs<ModelId>,
+    first_token: Beliefs<DeploymentId>,
+    total: Beliefs<DeploymentId>,
+}
+
+/// What is believed of the answer's length, in tokens: a log-normal, cut at the caller's cap.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    expected: f64,
+    sd: f64,
+}
+
+impl Snapshot {
+    pub(super) fn of(state: &State) -> Self {
+        let algorithm = match state.config.algorithm {
+            Algorithm::Thompson => "thompson",
+            Algorithm::SquareCb => "squarecb",
+        };
+        let digest = state.digest_of_config().to_string();
+        Self {
+            version: format!("{algorithm}/{}/{}", &digest[..8], state.rows),
+            schema: state.schema.clone(),
+            config: state.config.clone(),
+            quality: Beliefs::of(&state.quality, &quality_prior()),
+            tokens: Beliefs::of(&state.tokens, &tokens_prior()),
+            first_token: Beliefs::of(&state.first_token, &first_token_prior()),
+            total: Beliefs::of(&state.total, &total_prior()),
+        }
+    }
+
+    /// The feature map it was learned on.
+    #[must_use]
+    pub const fn schema(&self) -> &SchemaId {
+        &self.schema
+    }
+
+    /// Seconds to the first token that are expected of a deployment; `None` = never measured.
+    #[must_use]
+    pub fn first_token(&self, deployment: &DeploymentId, prompt_tokens: u32, in_flight: u32) -> Option<Estimate> {
+        let belief = self.first_token.known.get(deployment)?;
+        Some(log_normal(belief, &first_token_design(f64::from(prompt_tokens), f64::from(in_flight))))
+    }
+
+    fn length(&self, model: &ModelId, ask: &Ask<'_>) -> Length {
+        let belief = self.tokens.of_key(model);
+        let x = tokens_design(f64::from(ask.prompt_tokens));
+        let location = belief.mean(&x);
+        let variance = belief.noise + belief.sd(&x).powi(2);
+        let mean = (location + variance / 2.0).exp();
+        let sd = mean * variance.exp_m1().sqrt();
+        // A cap cuts the long answers off; the expectation stays below it.
+        let cap = ask.max_tokens.map_or(f64::INFINITY, f64::from);
+        Length { expected: mean.min(cap), sd: sd.min(cap) }
+    }
+
+    fn predict(&self, ask: &Ask<'_>, x: &[f64], candidate: &Candidate) -> Prediction {
+        let quality = self.quality.of_key(&candidate.model);
+        let length = self.length(&candidate.model, ask);
+        let prompt = f64::from(ask.prompt_tokens);
+        let cost = candidate.price.as_ref().map(|price| Estimate {
+            mean: (price.input * prompt + price.output * length.expected) / 1e6,
+            sd: price.output * length.sd / 1e6,
+        });
+        let latency =
+            self.total.known.get(&candidate.deployment).map(|belief| {
+                log_normal(belief, &total_design(prompt, f64::from(candidate.in_flight), length.expected))
+            });
+        Prediction { quality: Estimate { mean: quality.mean(x), sd: quality.sd(x) }, cost, latency, utility: 0.0 }
+    }
+
+    fn probabilities(&self, candidates: &[Candidate], predictions: &[Prediction], eligible: &[usize]) -> Vec<f64> {
+        let utilities: Vec<f64> = eligible.iter().map(|&arm| predictions[arm].utility).collect();
+        let beliefs: Vec<&Posterior> =
+            eligible.iter().map(|&arm| self.quality.of_key(&candidates[arm].model)).collect();
+        match self.config.algorithm {
+            Algorithm::SquareCb => {
+                let rows: f64 = beliefs.iter().map(|belief| belief.n).sum();
+                inverse_gap(&utilities, self.config.square_cb_gamma * rows.sqrt())
+            }
+            Algorithm::Thompson => {
+                let sds: Vec<f64> = match self.config.spread {
+                    Spread::Trials => beliefs.iter().map(|belief| TRIALS_WIDTH * belief.bias_sd()).collect(),
+                    Spread::Context => {
+                        eligible.iter().map(|&arm| CONTEXT_WIDTH * predictions[arm].quality.sd).collect()
+                    }
+                };
+                win_probabilities(&utilities, &sds)
+            }
+        }
+    }
+}
+
+impl Policy for Snapshot {
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn score(&self, ask: &Ask<'_>, candidates: &[Candidate]) -> Scored {
+        let x = design(&self.schema, ask.context);
+        let mut predictions: Vec<Prediction> =
+            candidates.iter().map(|candidate| self.predict(ask, &x, candidate)).collect();
+        set_utilities(&mut predictions, ask.preferences);
+        let excluded = constrain(&predictions, ask.preferences);
+        let eligible: Vec<usize> = (0..candidates.len()).filter(|&arm| excluded[arm].is_none()).collect();
+        let greedy = eligible
+            .iter()
+            .copied()
+            .reduce(|best, arm| if predictions[arm].utility > predictions[best].utility { arm } else { best });
+        let mut propensities = vec![0.0; candidates.len()];
+        if let Some(greedy) = greedy {
+            let share = 1.0 / eligible.len() as f64;
+            let among = match ask.preferences.explore {
+                Explore::Never => eligible.iter().map(|&arm| f64::from(u8::from(arm == greedy))).collect(),
+                Explore::Full => vec![share; eligible.len()],
+                Explore::Floor => {
+                    let mut among = self.probabilities(candidates, &predictions, &eligible);
+                    let floor = vec![self.config.exploration_share * share; eligible.len()];
+                    raise_to_floor(&mut among, &floor);
+                    among
+                }
+            };
+            for (&arm, p) in eligible.iter().zip(among) {
+                propensities[arm] = p;
+            }
+        }
+        Scored { propensities, predictions, greedy: greedy.unwrap_or(0), excluded }
+    }
+}
+
+/// Expectation and standard deviation of a quantity whose logarithm is believed to be normal.
+fn log_normal(belief: &Posterior, x: &[f64]) -> Estimate {
+    let variance = belief.noise + belief.sd(x).powi(2);
+    let mean = (belief.mean(x) + variance / 2.0).exp();
+    Estimate { mean, sd: mean * variance.exp_m1().sqrt() }
+}
+
+/// Quality less what cost and latency are worth. An unknown cost counts as the dearest known one, an unknown
+/// latency as the mean of the known ones: the one must not be a way in, the other not a way out.
+fn set_utilities(predictions: &mut [Prediction], preferences: &Preferences) {
+    let dearest = predictions.iter().filter_map(|p| p.cost).map(|cost| cost.mean).fold(0.0, f64::max);
+    let times: Vec<f64> = predictions.iter().filter_map(|p| p.latency).map(|latency| latency.mean).collect();
+    let usual = if times.is_empty() { 0.0 } else { times.iter().sum::<f64>() / times.len() as f64 };
+    let per_usd = match preferences.cost {
+        CostWeight::PerUsd(weight) => weight,
+        CostWeight::Relative(weight) if dearest > 0.0 => weight / dearest,
+        CostWeight::Relative(_) => 0.0,
+    };
+    for prediction in predictions {
+        let cost = prediction.cost.map_or(dearest, |cost| cost.mean);
+        let latency = prediction.latency.map_or(usual, |latency| latency.mean);
+        prediction.utility = prediction.quality.mean - per_usd * cost - preferences.latency_per_second * latency;
+    }
+}
+
+/// Which candidates the caller's constraints exclude.
+fn constrain(predictions: &[Prediction], preferences: &Preferences) -> Vec<Option<Exclusion>> {
+    let mut excluded: Vec<Option<Exclusion>> = predictions
+        .iter()
+        .map(|prediction| match (preferences.max_cost, prediction.cost) {
+            (Some(_), None) => Some(Exclusion::UnknownPrice),
+            (Some(most), Some(cost)) if cost.mean > most.get() => Some(Exclusion::TooDear),
+            _ => None,
+        })
+        .collect();
+    if let Some(most) = preferences.max_latency_s {
+        exclude_while_one_remains(&mut excluded, Exclusion::TooSlow, |arm| {
+            predictions[arm].latency.is_some_and(|latency| latency.mean > most)
+        });
+    }
+    if let Some(least) = preferences.min_quality {
+        exclude_while_one_remains(&mut excluded, Exclusion::BelowQualityFloor, |arm| {
+            predictions[arm].quality.mean < least
+        });
+    }
+    excluded
+}
+
+fn exclude_while_one_remains(excluded: &mut [Option<Exclusion>], reason: Exclusion, fails: impl Fn(usize) -> bool) {
+    let failing: Vec<usize> = (0..excluded.len()).filter(|&arm| excluded[arm].is_none() && fails(arm)).collect();
+    if failing.len() < excluded.iter().filter(|reason| reason.is_none()).count() {
+        for arm in failing {
+            excluded[arm] = Some(reason);
+        }
+    }
+}
