@@ -87,6 +87,9 @@ pub struct ArmRecord {
     pub model: ModelId,
     /// The deployment that would have been called first.
     pub deployment: DeploymentId,
+    /// Requests in flight there at that moment.
+    #[serde(default)]
+    pub in_flight: u32,
     /// The probability it was drawn with.
     pub propensity: f64,
     /// What was believed of it.
