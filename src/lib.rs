@@ -6,6 +6,7 @@ pub mod cache;
 pub mod catalog;
 pub mod chat;
 pub mod cli;
+pub mod config;
 pub mod dialect;
 pub mod dispatch;
 pub mod embed;

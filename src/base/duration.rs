@@ -27,12 +27,11 @@ pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     let (number, unit) = (&trimmed[..split], trimmed[split..].trim_start());
     let (_, micros) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     // Whole numbers stay whole, so that what was printed reads back exactly.
-    let total = match number.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(micros).ok_or_else(wrong)?,
-        Err(_) => {
-            let micros = number.parse::<f64>().map_err(|_| wrong())? * micros as f64;
-            if micros < 1e18 { micros.round() as u64 } else { return Err(wrong()) }
-        }
+    let total = if let Ok(whole) = number.parse::<u64>() {
+        whole.checked_mul(micros).ok_or_else(wrong)?
+    } else {
+        let micros = number.parse::<f64>().map_err(|_| wrong())? * micros as f64;
+        if micros < 1e18 { micros.round() as u64 } else { return Err(wrong()) }
     };
     Ok(Duration::from_micros(total))
 }
@@ -81,7 +80,6 @@ pub mod option {
     ///
     /// # Errors
     /// Those of the serializer.
-    #[expect(clippy::ref_option, reason = "the signature that serde's `with` calls")]
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => super::serialize(duration, serializer),
@@ -111,7 +109,7 @@ mod tests {
         for (text, millis) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("2 h", 7_200_000), ("1.5s", 1_500)] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        assert_eq!(parse("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(parse("7d"), Ok(Duration::from_hours(168)));
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! The file as it is written: every field may be absent, nothing is checked yet.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+use crate::catalog::{Capability, Price};
+
+/// `pointsman.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) version: Option<u32>,
+    pub(super) server: Server,
+    pub(super) data: Option<PathBuf>,
+    pub(super) baseline: Option<String>,
+    pub(super) aliases: BTreeMap<String, OneOrMany>,
+    pub(super) providers: BTreeMap<String, Provider>,
+    pub(super) deployments: Vec<Deployment>,
+}
+
+/// `[providers.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Provider {
+    pub(super) base_url: Option<String>,
+    pub(super) key: Option<KeySource>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) models: Option<Vec<String>>,
+    pub(super) discover: bool,
+    pub(super) price: Option<Price>,
+}
+
+/// `[[deployments]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Deployment {
+    pub(super) id: Option<String>,
+    pub(super) provider: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) price: Option<Price>,
+    pub(super) can: Option<Vec<Capability>>,
+    pub(super) context_window: Option<u32>,
+    pub(super) max_output: Option<u32>,
+    pub(super) weight: Option<f64>,
+    pub(super) tags: Vec<String>,
+    pub(super) auto: Option<bool>,
+}
+
+/// `"a"` or `["a", "b"]`
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a model's name, or a list of them")]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
+    }
+}
+
+/// Where a key is kept: `{ env = "NAME" }` or `{ file = "PATH" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeySource {
+    Env(String),
+    File(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for KeySource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Never repeats what it found: a key written into the file must not reach a screen or a log.
+        struct Source;
+        const ALLOWED: &str = "a reference to it, { env = \"NAME\" } or { file = \"PATH\" }";
+
+        impl<'de> Visitor<'de> for Source {
+            type Value = KeySource;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(ALLOWED)
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<KeySource, E> {
+                Err(E::custom(format!("expected {ALLOWED}, got the key itself (not shown)")))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KeySource, A::Error> {
+                let entry = map.next_entry::<String, String>()?;
+                let more = map.next_key::<String>()?.is_some();
+                match entry {
+                    Some((kind, name)) if kind == "env" && !more => Ok(KeySource::Env(name)),
+                    Some((kind, path)) if kind == "file" && !more => Ok(KeySource::File(path.into())),
+                    Some((kind, _)) if !more => {
+                        Err(de::Error::custom(format!("expected {ALLOWED}, got a table with `{kind}`")))
+                    }
+                    Some(_) => Err(de::Error::custom(format!("expected {ALLOWED}, got a table with several keys"))),
+                    None => Err(de::Error::custom(format!("expected {ALLOWED}, got an empty table"))),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Source)
+    }
+}
+
+/// `[server]`: where Pointsman listens, and how it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port. Without keys of its own, Pointsman should not listen to more than this machine.
+    pub listen: SocketAddr,
+    /// How long answers that are under way may take to end after the process was told to stop.
+    #[serde(with = "crate::base::duration")]
+    pub drain: std::time::Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8484)), drain: std::time::Duration::from_secs(30) }
+    }
+}
