@@ -110,6 +110,12 @@ impl Digest {
         Self::of(&serde_json::to_vec(value).expect("a plain record has a JSON form"))
     }
 
+    /// The digest whose raw bytes were kept.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The raw bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

@@ -163,6 +163,12 @@ impl State {
         &self.schema
     }
 
+    /// The settings it learns and chooses with.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Rows folded in so far.
     #[must_use]
     pub const fn rows(&self) -> u64 {

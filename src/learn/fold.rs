@@ -1,0 +1,143 @@
+//! The one function that learns: an event in, the sums moved.
+//!
+//! [`fold`] is a function of the ledger alone. Serving, recovery, retraining, replay and the benchmark all run
+//! it, in whatever batches, with whatever is remembered of earlier cases, and come to the same bits. What makes
+//! that so: it looks at no clock and draws no lots; it reads of a decision only what stands in the ledger before
+//! the event at hand; and a correction takes the very row away that stood before and adds the new one.
+
+use std::sync::Arc;
+
+use super::Config;
+use super::case::{Case, Cases};
+use super::channels::Channels;
+use crate::base::{Digest, SchemaId};
+use crate::ledger::{Entry, Event, Ledger, LedgerError, Offset};
+use crate::policy::{self, State};
+
+/// What was learned, and how far in the ledger.
+#[derive(Debug)]
+pub struct Learner {
+    pub(super) state: State,
+    pub(super) offset: Offset,
+    /// The position of the snapshot it began with; 0 = it began with nothing.
+    pub(super) restored: Offset,
+    channels: Channels,
+    cases: Cases,
+}
+
+impl Learner {
+    /// One that has learned nothing yet.
+    #[must_use]
+    pub fn new(policy: policy::Config, schema: SchemaId, config: &Config) -> Self {
+        Self {
+            state: State::new(policy, schema),
+            offset: 0,
+            restored: 0,
+            channels: Channels::with(&config.channels),
+            cases: Cases::new(config.cases),
+        }
+    }
+
+    /// What was learned.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The position of the last event that was folded in.
+    #[must_use]
+    pub const fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// The beliefs that follow from what was learned.
+    #[must_use]
+    pub fn publish(&self) -> Arc<policy::Snapshot> {
+        Arc::new(self.state.publish())
+    }
+
+    /// Names the reading of scores it folds with.
+    pub(super) fn reading(&self) -> Digest {
+        self.channels.digest()
+    }
+
+    /// Folds in up to `limit` events that stand after what it knows; gives how many, 0 = it knows all.
+    /// An event that cannot be read is passed over, with a warning.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read; what was folded until then stays.
+    pub fn catch_up(&mut self, ledger: &dyn Ledger, limit: usize) -> Result<usize, LedgerError> {
+        match ledger.scan(self.offset, limit) {
+            Ok(entries) => {
+                for entry in &entries {
+                    fold(self, entry, ledger)?;
+                }
+                Ok(entries.len())
+            }
+            Err(error @ LedgerError::Corrupt { offset, .. }) if offset > self.offset => {
+                tracing::warn!(%error, "passed over in learning");
+                self.offset = offset;
+                Ok(1)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Events read from the ledger at a time by [`rebuild`].
+const STRIDE: usize = 1024;
+
+/// The learner that has learned everything the ledger holds, from what `learner` knows on: from its very
+/// beginning if that is a fresh one.
+///
+/// # Errors
+/// If the ledger cannot be read.
+pub fn rebuild(mut learner: Learner, ledger: &dyn Ledger) -> Result<Learner, LedgerError> {
+    while learner.catch_up(ledger, STRIDE)? > 0 {}
+    Ok(learner)
+}
+
+/// Folds one event in; one that stands before what the learner knows changes nothing.
+///
+/// # Errors
+/// If the ledger must be asked about an earlier event and cannot be read; then nothing was changed.
+pub fn fold(learner: &mut Learner, entry: &Entry, ledger: &dyn Ledger) -> Result<(), LedgerError> {
+    if entry.offset <= learner.offset {
+        return Ok(());
+    }
+    let id = entry.event.decision();
+    if let Event::Decided(decided) = &entry.event {
+        learner.cases.put(id, Case::open(decided));
+    } else if let Some(case) = learner.cases.get_mut(id) {
+        learn(&mut learner.state, &learner.channels, case, &entry.event);
+    } else if let Some(mut case) = Case::look_up(ledger, id, entry.offset)? {
+        learn(&mut learner.state, &learner.channels, &mut case, &entry.event);
+        learner.cases.put(id, case);
+    }
+    learner.state.decay_to(entry.at);
+    learner.offset = entry.offset;
+    Ok(())
+}
+
+/// Moves the sums from what the case said before the event to what it says after it.
+fn learn(state: &mut State, channels: &Channels, case: &mut Case, event: &Event) {
+    let before = case.standing(channels);
+    match event {
+        Event::Completed(completed) => {
+            if case.complete(completed) {
+                case.calls(completed).for_each(|call| state.observe_call(&call));
+            }
+        }
+        Event::Feedback(feedback) => case.judge(feedback),
+        Event::Decided(_) => {}
+    }
+    let after = case.standing(channels);
+    if before != after {
+        if let Some(standing) = before {
+            state.retract_quality(&case.row(standing));
+        }
+        if let Some(standing) = after {
+            state.observe_quality(&case.row(standing));
+        }
+    }
+}
