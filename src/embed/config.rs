@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::sources::Manifest;
 use crate::base::Problem;
 
 /// The encoder that is used when none is named; its files are pinned by hash in `models/`.
@@ -50,6 +51,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Name and version of the encoder these settings ask for. A pinned encoder is marked with its weights' hash; any
+    /// other with its name alone, so whoever changes the files behind a name should change the name.
+    #[must_use]
+    pub fn id(&self) -> String {
+        Manifest::of(&self.model).map_or_else(|| self.model.clone(), Manifest::id)
+    }
+
     /// What is wrong with these settings; empty if nothing is.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

@@ -5,9 +5,13 @@
 //! ([`hashing`]). [`load`] makes what the configuration asks for.
 
 pub mod config;
+pub mod encoder;
 pub mod hashing;
 mod load;
+mod portable;
+pub mod sources;
 pub mod text;
+pub mod workers;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,8 +21,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, DEFAULT_MODEL, Precision};
+pub use encoder::{EncodeError, Encoder, Form};
 pub use hashing::Lexical;
 pub use load::{LoadError, Progress, Step, load};
+pub use workers::Workers;
 
 /// Dimensions of every vector in this version: those of all-MiniLM-L6-v2.
 pub const DIMENSIONS: usize = 384;

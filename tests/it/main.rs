@@ -1,3 +1,4 @@
 //! Tests from outside: one binary, one module a subject.
 
+mod encoder;
 mod layers;
