@@ -127,6 +127,20 @@ pub fn squared_length(m: &[f64], x: &[f64]) -> f64 {
         .sum()
 }
 
+/// `M'(M x)` of a lower triangular `M`: with `M = C^-1` this is `A^-1 x`.
+#[must_use]
+pub fn apply_inverse(m: &[f64], x: &[f64]) -> Vec<f64> {
+    let mut product = vec![0.0; x.len()];
+    for i in 0..x.len() {
+        let this = &m[row(i)..=row(i) + i];
+        let part = dot(this, &x[..=i]);
+        for (value, &a) in product.iter_mut().zip(this) {
+            *value += part * a;
+        }
+    }
+    product
+}
+
 /// `S x` of a symmetric `S`.
 #[must_use]
 pub fn multiply(s: &[f64], x: &[f64]) -> Vec<f64> {

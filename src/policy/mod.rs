@@ -7,6 +7,8 @@
 //! [`State`] is what was learned: sums, owned by the learner. [`Snapshot`] is what serves: immutable, made from
 //! the sums. [`eligible`] and [`plan`] stand before and after the choice.
 
+pub mod baselines;
+mod choice;
 mod codec;
 pub mod config;
 pub mod eligible;
@@ -20,7 +22,7 @@ pub mod state;
 
 pub use config::{Algorithm, Config, Spread};
 pub use eligible::{Asked, eligible, plan};
-pub use online::{OnlinePolicy, Round};
+pub use online::{Bandit, OnlinePolicy, Round};
 pub use snapshot::Snapshot;
 pub use state::{CallRow, QualityRow, State, StateError};
 

@@ -132,3 +132,75 @@ pub fn raise_to_floor(probabilities: &mut [f64], floor: &[f64]) {
         *p = f + (*p - f).max(0.0) * keep;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn close(found: &[f64], expected: &[f64], tolerance: f64) {
+        assert_eq!(found.len(), expected.len());
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() <= tolerance, "{found:?} is not {expected:?}");
+        }
+    }
+
+    /// Two arms have a closed form: `P(first wins) = Phi((m_1 - m_2) / hypot(s_1, s_2))`.
+    #[test]
+    fn two_arms_agree_with_the_closed_form() {
+        for (m, s, t) in [(0.02, 0.02, 0.02), (0.1, 0.001, 0.3), (-0.05, 0.3, 0.001), (0.0, 1e-6, 1.0)] {
+            let first = normal(m / f64::hypot(s, t)).1;
+            close(&win_probabilities(&[m, 0.0], &[s, t]), &[first, 1.0 - first], 3e-6);
+        }
+    }
+
+    #[test]
+    fn equal_beliefs_share_alike_and_certain_ones_take_all() {
+        close(&win_probabilities(&[0.5; 5], &[0.1; 5]), &[0.2; 5], 1e-6);
+        close(&win_probabilities(&[0.5, 0.6, 0.4], &[0.0; 3]), &[0.0, 1.0, 0.0], 0.0);
+        close(&win_probabilities(&[0.5; 3], &[0.0; 3]), &[1.0 / 3.0; 3], 1e-6);
+        assert_eq!(win_probabilities(&[0.3], &[0.1]), [1.0]);
+        assert!(win_probabilities(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn inverse_gap_weighting_has_its_closed_form() {
+        close(&inverse_gap(&[-0.2, -0.5, -0.9], 10.0), &[1.0 - 1.0 / 6.0 - 1.0 / 10.0, 1.0 / 6.0, 1.0 / 10.0], 1e-12);
+        close(&inverse_gap(&[0.3; 4], 50.0), &[0.25; 4], 1e-12);
+    }
+
+    proptest! {
+        #[test]
+        fn probabilities_sum_to_one_and_order_follows_the_means(
+            arms in prop::collection::vec((-1.0..1.0_f64, -7.0..0.0_f64), 1..20),
+        ) {
+            let means: Vec<f64> = arms.iter().map(|arm| arm.0).collect();
+            let sds: Vec<f64> = arms.iter().map(|arm| arm.1.exp()).collect();
+            let p = win_probabilities(&means, &sds);
+            prop_assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            prop_assert!(p.iter().all(|p| (0.0..=1.0).contains(p)), "{p:?}");
+            let alike = win_probabilities(&means, &vec![0.1; means.len()]);
+            for a in 0..means.len() {
+                for b in 0..means.len() {
+                    prop_assert!(means[a] <= means[b] || alike[a] >= alike[b] - 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn the_floor_holds_and_the_sum_stays(
+            raw in prop::collection::vec(0.0..1.0_f64, 2..12),
+            share in 0.0..0.5_f64,
+        ) {
+            let total: f64 = raw.iter().sum::<f64>() + 1e-9;
+            let mut p: Vec<f64> = raw.iter().map(|value| (value + 1e-9 / raw.len() as f64) / total).collect();
+            let floor = vec![share / p.len() as f64; p.len()];
+            raise_to_floor(&mut p, &floor);
+            prop_assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            for (p, f) in p.iter().zip(&floor) {
+                prop_assert!(*p >= f - 1e-15, "{p} {f}");
+            }
+        }
+    }
+}

@@ -101,6 +101,8 @@ pub struct Posterior {
     pub n: f64,
     /// Plain mean of its rows' `y`, shrunk towards that of all by as many rows as the ridge of the bias.
     pub plain_mean: f64,
+    /// Those rows, the shrinkage's among them.
+    plain_rows: f64,
 }
 
 impl Posterior {
@@ -114,6 +116,12 @@ impl Posterior {
     #[must_use]
     pub fn sd(&self, x: &[f64]) -> f64 {
         (self.noise * linalg::squared_length(&self.factor, x)).sqrt()
+    }
+
+    /// Standard error of `plain_mean`.
+    #[must_use]
+    pub fn plain_error(&self) -> f64 {
+        (self.noise / self.plain_rows).sqrt()
     }
 
     /// Standard deviation of the first coefficient, the bias.
@@ -181,10 +189,19 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64)
             noise: (residual + prior.arm_noise_rows * noise) / (arm.n + prior.arm_noise_rows),
             n: arm.n,
             plain_mean: (arm.b[0] + bias_ridge * overall) / (arm.n + bias_ridge),
+            plain_rows: arm.n + bias_ridge,
         })
         .collect();
     let factor = diagonal(&prior.ridge.iter().map(|l| 1.0 / l.sqrt()).collect::<Vec<_>>());
-    let fresh = Posterior { theta: shared, factor, corner: 1.0 / bias_ridge, noise, n: 0.0, plain_mean: overall };
+    let fresh = Posterior {
+        theta: shared,
+        factor,
+        corner: 1.0 / bias_ridge,
+        noise,
+        n: 0.0,
+        plain_mean: overall,
+        plain_rows: bias_ridge,
+    };
     Fit { arms, fresh }
 }
 
@@ -220,35 +237,19 @@ impl Solved {
             return Self::new(prior, &Sums::new(d), 1.0);
         }
         let inverse = linalg::invert_lower(&a, d);
-        let mut base = b.clone();
-        linalg::solve_lower(&a, &mut base);
-        linalg::solve_upper(&a, &mut base);
+        let base = linalg::apply_inverse(&inverse, &b);
         Self { factor: inverse, b, base, yy: (sums.yy * factor).max(0.0), n: (sums.n * factor).max(0.0) }
     }
 
     /// `theta` and `R`, given `L theta_0` and `theta_0'L theta_0`.
     fn theta(&self, pull: &[f64], shared_quadratic: f64) -> (Vec<f64>, f64) {
-        let mut theta = self.apply_inverse(pull);
+        let mut theta = linalg::apply_inverse(&self.factor, pull);
         for (value, base) in theta.iter_mut().zip(&self.base) {
             *value += base;
         }
         // theta'A theta = theta'(b + L theta_0).
         let fitted = linalg::inner(&theta, &self.b) + linalg::inner(&theta, pull);
         (theta, (self.yy + shared_quadratic - fitted).max(0.0))
-    }
-
-    /// `A^-1 v = C^-T (C^-1 v)`.
-    fn apply_inverse(&self, v: &[f64]) -> Vec<f64> {
-        let d = v.len();
-        let mut product = vec![0.0; d];
-        for i in 0..d {
-            let row = &self.factor[packed(i)..packed(i + 1)];
-            let part = linalg::inner(row, &v[..=i]);
-            for (value, &m) in product.iter_mut().zip(row) {
-                *value += part * m;
-            }
-        }
-        product
     }
 
     fn corner(&self) -> f64 {

@@ -6,21 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use super::propensity::{inverse_gap, raise_to_floor, win_probabilities};
+use super::choice::{self, Arm};
 use super::regression::{Fit, Posterior, fit};
 use super::state::{
     Pool, State, design, first_token_design, first_token_prior, quality_prior, tokens_design, tokens_prior,
     total_design, total_prior,
 };
 use super::{
-    Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Explore, Policy, Prediction, Preferences,
-    Scored, Spread,
+    Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Policy, Prediction, Preferences, Scored,
 };
 use crate::base::{DeploymentId, ModelId, SchemaId};
-
-/// Width of the sampling distribution, as a multiple of the belief's standard deviation.
-const TRIALS_WIDTH: f64 = 0.8;
-const CONTEXT_WIDTH: f64 = 0.6;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Beliefs<K: Ord> {
@@ -115,27 +110,6 @@ impl Snapshot {
             });
         Prediction { quality: Estimate { mean: quality.mean(x), sd: quality.sd(x) }, cost, latency, utility: 0.0 }
     }
-
-    fn probabilities(&self, candidates: &[Candidate], predictions: &[Prediction], eligible: &[usize]) -> Vec<f64> {
-        let utilities: Vec<f64> = eligible.iter().map(|&arm| predictions[arm].utility).collect();
-        let beliefs: Vec<&Posterior> =
-            eligible.iter().map(|&arm| self.quality.of_key(&candidates[arm].model)).collect();
-        match self.config.algorithm {
-            Algorithm::SquareCb => {
-                let rows: f64 = beliefs.iter().map(|belief| belief.n).sum();
-                inverse_gap(&utilities, self.config.square_cb_gamma * rows.sqrt())
-            }
-            Algorithm::Thompson => {
-                let sds: Vec<f64> = match self.config.spread {
-                    Spread::Trials => beliefs.iter().map(|belief| TRIALS_WIDTH * belief.bias_sd()).collect(),
-                    Spread::Context => {
-                        eligible.iter().map(|&arm| CONTEXT_WIDTH * predictions[arm].quality.sd).collect()
-                    }
-                };
-                win_probabilities(&utilities, &sds)
-            }
-        }
-    }
 }
 
 impl Policy for Snapshot {
@@ -150,28 +124,24 @@ impl Policy for Snapshot {
         set_utilities(&mut predictions, ask.preferences);
         let excluded = constrain(&predictions, ask.preferences);
         let eligible: Vec<usize> = (0..candidates.len()).filter(|&arm| excluded[arm].is_none()).collect();
-        let greedy = eligible
+        let arms: Vec<Arm<'_>> = eligible
             .iter()
-            .copied()
-            .reduce(|best, arm| if predictions[arm].utility > predictions[best].utility { arm } else { best });
+            .map(|&arm| {
+                let Prediction { quality, utility, .. } = predictions[arm];
+                let belief = self.quality.of_key(&candidates[arm].model);
+                Arm { belief, utility, penalty: quality.mean - utility }
+            })
+            .collect();
         let mut propensities = vec![0.0; candidates.len()];
-        if let Some(greedy) = greedy {
-            let share = 1.0 / eligible.len() as f64;
-            let among = match ask.preferences.explore {
-                Explore::Never => eligible.iter().map(|&arm| f64::from(u8::from(arm == greedy))).collect(),
-                Explore::Full => vec![share; eligible.len()],
-                Explore::Floor => {
-                    let mut among = self.probabilities(candidates, &predictions, &eligible);
-                    let floor = vec![self.config.exploration_share * share; eligible.len()];
-                    raise_to_floor(&mut among, &floor);
-                    among
-                }
-            };
+        let mut greedy = 0;
+        if !arms.is_empty() {
+            greedy = eligible[choice::greedy(&arms)];
+            let among = choice::probabilities(&self.config, ask.preferences.explore, &x, &arms);
             for (&arm, p) in eligible.iter().zip(among) {
                 propensities[arm] = p;
             }
         }
-        Scored { propensities, predictions, greedy: greedy.unwrap_or(0), excluded }
+        Scored { propensities, predictions, greedy, excluded }
     }
 }
 
