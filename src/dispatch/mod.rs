@@ -4,6 +4,16 @@
 //! upstream says is held back, and any failure is answered by the next attempt, unseen by the client. From
 //! that byte on nothing is retried: a failure becomes one error event, never a splice and never a false end.
 
+mod attempt;
+mod breaker;
+mod budget;
+mod call;
+mod config;
+mod dispatcher;
+mod estimate;
+mod health;
+mod stream;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,6 +21,9 @@ use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+
+pub use config::Config;
+pub use dispatcher::Dispatcher;
 
 use crate::base::{DeploymentId, Error, Kind, Usd};
 use crate::chat::{Answer, Usage};
@@ -49,18 +62,37 @@ pub struct Attempt {
 /// because the future of the run or the reply's stream was dropped (the client hung up). So what was spent
 /// is known even when nobody is left to take the reply.
 #[derive(Clone, Debug, Default)]
-pub struct Journal(Arc<Mutex<Vec<Attempt>>>);
+pub struct Journal(Arc<Mutex<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    attempts: Vec<Attempt>,
+    answer: Option<Answer>,
+}
 
 impl Journal {
     /// Adds an attempt that ended.
     pub fn push(&self, attempt: Attempt) {
-        self.0.lock().push(attempt);
+        self.0.lock().attempts.push(attempt);
     }
 
     /// The attempts that have ended so far.
     #[must_use]
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.0.lock().clone()
+        self.0.lock().attempts.clone()
+    }
+
+    /// What a stream had said when it was dropped; `None` where it ended by itself (then
+    /// [`StreamEnd::answer`] has it) or said nothing.
+    #[must_use]
+    pub fn cut_answer(&self) -> Option<Answer> {
+        self.0.lock().answer.clone()
+    }
+
+    fn push_cut(&self, attempt: Attempt, answer: Option<Answer>) {
+        let mut entries = self.0.lock();
+        entries.attempts.push(attempt);
+        entries.answer = answer;
     }
 }
 

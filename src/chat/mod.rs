@@ -3,6 +3,10 @@
 //! The body is kept as the bytes that arrived; beside it stands a parsed view of the few fields that
 //! routing needs. What goes upstream is the same bytes with the least possible edit.
 
+mod edit;
+mod parse;
+pub(crate) mod wire;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +51,25 @@ pub struct Message {
     pub tool_calls: usize,
 }
 
+/// A JSON value as it was written: a slice of the body. Schemas are long and seldom looked into, so they are
+/// read only by who needs them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw(pub(crate) Bytes);
+
+impl Raw {
+    /// The value; `None` if it is nested too deeply to be held (more than 127 levels).
+    #[must_use]
+    pub fn value(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&self.0).ok()
+    }
+}
+
+impl std::fmt::Display for Raw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
 /// The form the answer must have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ResponseFormat {
@@ -56,7 +79,7 @@ pub enum ResponseFormat {
     /// Any JSON object.
     JsonObject,
     /// JSON that satisfies this schema.
-    JsonSchema(serde_json::Value),
+    JsonSchema(Raw),
 }
 
 /// A tool the model may call.
@@ -65,7 +88,7 @@ pub struct Tool {
     /// Its function's name.
     pub name: String,
     /// JSON schema of its arguments, if given.
-    pub parameters: Option<serde_json::Value>,
+    pub parameters: Option<Raw>,
 }
 
 /// The parsed view of a request: only what routing reads.
@@ -106,17 +129,40 @@ pub struct ChatRequest {
     pub body: Bytes,
     /// What routing reads of it.
     pub view: View,
-    /// Where in `body` the edits go; see [`ChatRequest::upstream_body`].
-    pub(crate) edits: Edits,
+    /// What changes in `body` on the way upstream.
+    edits: edit::Edits,
 }
 
-/// Byte ranges of the fields that may have to change on the way upstream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Edits {
-    /// The value of `model`, quotes included.
-    pub(crate) model: std::ops::Range<usize>,
-    /// The value of `stream_options`, if the field is there.
-    pub(crate) stream_options: Option<std::ops::Range<usize>>,
+impl View {
+    /// The text of all messages, joined by line feeds.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut all = String::with_capacity(self.messages.iter().map(|message| message.text.len() + 1).sum());
+        for message in self.messages.iter().filter(|message| !message.text.is_empty()) {
+            if !all.is_empty() {
+                all.push('\n');
+            }
+            all.push_str(&message.text);
+        }
+        all
+    }
+}
+
+impl ChatRequest {
+    /// The text that says what is asked: the last user message that has any, else the last message that has.
+    #[must_use]
+    pub fn prompt(&self) -> &str {
+        let mut with_text = self.view.messages.iter().rev().filter(|message| !message.text.trim().is_empty());
+        let last = with_text.clone().next();
+        with_text.find(|message| message.role == Role::User).or(last).map_or("", |message| &message.text)
+    }
+
+    /// Whether the stream reports its usage only because [`ChatRequest::upstream_body`] asked for it: the client
+    /// did not, and must not see it.
+    #[must_use]
+    pub const fn usage_was_added(&self) -> bool {
+        self.view.stream && !self.view.include_usage
+    }
 }
 
 /// Tokens as the provider reported them; `None` = not reported.

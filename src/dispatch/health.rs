@@ -1,0 +1,116 @@
+//! How every deployment is doing: a door with a breaker and a count of who is inside.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::Config;
+use super::breaker::Breaker;
+use crate::base::{Clock, DeploymentId};
+use crate::catalog::{Availability, Health};
+use crate::dialect::{Class, Fault};
+
+/// How long to wait where as many requests are in flight as may be.
+const FULL_WAIT: Duration = Duration::from_millis(50);
+
+/// The doors of all deployments that were ever called. Their number is bounded by the catalogues of this process.
+pub(super) struct Doors {
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    doors: RwLock<HashMap<DeploymentId, Arc<Door>>>,
+}
+
+/// One deployment's door.
+#[derive(Debug, Default)]
+struct Door {
+    in_flight: AtomicU32,
+    breaker: Mutex<Breaker>,
+}
+
+/// The right to call, and the duty to say how it went. Dropping it without a word says that nothing was learned.
+pub(super) struct Permit {
+    door: Arc<Door>,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    /// Requests that were in flight when it was given.
+    pub(super) ahead: u32,
+    trial: bool,
+}
+
+impl Doors {
+    pub(super) fn new(config: Arc<Config>, clock: Arc<dyn Clock>) -> Self {
+        Self { config, clock, doors: RwLock::default() }
+    }
+
+    fn door(&self, deployment: &DeploymentId) -> Arc<Door> {
+        if let Some(door) = self.doors.read().get(deployment) {
+            return door.clone();
+        }
+        self.doors.write().entry(deployment.clone()).or_default().clone()
+    }
+
+    /// Lets a request in, or says how long to wait.
+    pub(super) fn enter(&self, deployment: &DeploymentId) -> Result<Permit, Duration> {
+        let door = self.door(deployment);
+        let limit = self.config.max_in_flight.unwrap_or(u32::MAX);
+        let more = |count: u32| (count < limit).then_some(count.saturating_add(1));
+        let ahead = door.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| FULL_WAIT)?;
+        let admitted = door.breaker.lock().admit(self.clock.monotonic());
+        match admitted {
+            Ok(trial) => Ok(Permit { door, config: self.config.clone(), clock: self.clock.clone(), ahead, trial }),
+            Err(wait) => {
+                door.in_flight.fetch_sub(1, Ordering::Relaxed);
+                Err(wait)
+            }
+        }
+    }
+
+    /// How long this deployment is still to be left alone, and why; `None` = it may be called.
+    pub(super) fn closed_for(&self, deployment: &DeploymentId) -> Option<(Duration, Option<Class>)> {
+        let door = self.doors.read().get(deployment)?.clone();
+        let breaker = door.breaker.lock();
+        breaker.closed_for(self.clock.monotonic()).map(|wait| (wait, breaker.cause()))
+    }
+
+    /// All of it as a value.
+    pub(super) fn availability(&self) -> Availability {
+        let now = self.clock.monotonic();
+        let health = |door: &Door| Health {
+            in_flight: door.in_flight.load(Ordering::Relaxed),
+            closed_for: door.breaker.lock().closed_for(now),
+        };
+        Availability { health: self.doors.read().iter().map(|(id, door)| (id.clone(), health(door))).collect() }
+    }
+}
+
+impl Permit {
+    /// The first content is there.
+    pub(super) fn started(&mut self) {
+        self.door.breaker.lock().started(self.trial, &self.config);
+        self.trial = false;
+    }
+
+    /// The answer is whole.
+    pub(super) fn ended_well(&mut self) {
+        self.door.breaker.lock().ended_well(self.trial, self.clock.monotonic());
+        self.trial = false;
+    }
+
+    /// It failed.
+    pub(super) fn failed(&mut self, fault: &Fault) {
+        self.door.breaker.lock().failed(self.trial, fault, self.clock.monotonic(), &self.config);
+        self.trial = false;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.trial {
+            self.door.breaker.lock().abandoned(true);
+        }
+        self.door.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
