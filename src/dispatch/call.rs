@@ -60,14 +60,26 @@ impl Line {
         request: &ChatRequest,
         ahead: u32,
     ) -> Result<Response, Fault> {
-        let client = &self.clients[(ahead / PER_CLIENT) as usize % self.clients.len()];
         let path = match request.endpoint {
             Endpoint::ChatCompletions => "chat/completions",
             Endpoint::Completions => "completions",
         };
-        let url = format!("{}/{path}", deployment.base_url.trim_end_matches('/'));
         let body = request.upstream_body(&deployment.upstream_model);
-        let sending = client.post(url).headers(headers(deployment, request.view.stream)?).body(body);
+        self.post(deployment, path, body, request.view.stream, ahead).await
+    }
+
+    /// Sends these bytes to this path of the deployment.
+    pub(super) async fn post(
+        &self,
+        deployment: &Deployment,
+        path: &str,
+        body: Bytes,
+        stream: bool,
+        ahead: u32,
+    ) -> Result<Response, Fault> {
+        let client = &self.clients[(ahead / PER_CLIENT) as usize % self.clients.len()];
+        let url = format!("{}/{path}", deployment.base_url.trim_end_matches('/'));
+        let sending = client.post(url).headers(headers(deployment, stream)?).body(body);
         sending.send().await.map_err(|error| unsent(&error))
     }
 }

@@ -22,10 +22,10 @@ use crate::dialect::{Class, Fault, openai};
 
 /// Carries out plans. One for the whole process: it holds the connections, the breakers and the retry budget.
 pub struct Dispatcher {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
-    line: Line,
-    doors: Doors,
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) line: Line,
+    pub(super) doors: Doors,
     budget: Budget,
 }
 

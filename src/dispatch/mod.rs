@@ -11,6 +11,7 @@ mod call;
 mod config;
 mod dispatcher;
 mod estimate;
+mod forward;
 mod health;
 mod stream;
 

@@ -1,1 +1,234 @@
-//! (to come)
+//! The request's path. [`Gateway::handle`] is the one function that knows the order of its stages.
+//!
+//! Admission, then a record that makes exactly one `Completed` certain, then the cache, the encoder, the features,
+//! the choice, the call. Everything a request is decided by comes from one [`Live`], loaded once, so that a swap in
+//! the middle of a request changes nothing for it.
+
+mod asked;
+mod body;
+mod choice;
+mod count;
+mod embed_upstream;
+mod evaluators;
+mod feedback;
+mod handle;
+mod inspect;
+mod live;
+mod record;
+mod timed;
+mod wishes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+pub use asked::shorten;
+pub use body::Body;
+pub use feedback::{Receipt, Said, Subject};
+pub use handle::{Facts, Incoming, Refused, Served};
+pub use inspect::{DryRun, Explained};
+pub use live::{DEFAULT_PRESET, Live};
+pub use wishes::{NAMES as WISHES, Wishes};
+
+use crate::admission::Admission;
+use crate::base::problem::Problem;
+use crate::base::{Clock, DecisionId, Timestamp};
+use crate::cache::ExactCache;
+use crate::catalog::Catalog;
+use crate::dispatch::Dispatcher;
+use crate::embed::Embedder;
+use crate::ledger::Ledger;
+use crate::policy::Policy;
+use record::Recorder;
+
+/// The path's own settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long a request waits for its vector before it is decided on the lexical one.
+    #[serde(with = "crate::base::duration")]
+    pub embedding_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { embedding_wait: Duration::from_millis(50) }
+    }
+}
+
+impl Config {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        if self.embedding_wait > Duration::from_secs(10) {
+            let found = crate::base::duration::format(self.embedding_wait);
+            return vec![Problem::new("embedding_wait", found, "at most 10s: every request may wait that long")];
+        }
+        Vec::new()
+    }
+}
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// What is swapped while it serves.
+    pub live: Live,
+    /// Who may call.
+    pub admission: Admission,
+    /// Where answers are remembered.
+    pub cache: ExactCache,
+    /// What makes vectors.
+    pub embedder: Arc<dyn Embedder>,
+    /// What calls upstream.
+    pub dispatcher: Arc<Dispatcher>,
+    /// What happened.
+    pub ledger: Arc<dyn Ledger>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The seed that every decision's seed is made from.
+    pub seed: u64,
+    /// The path's own settings.
+    pub config: Config,
+}
+
+/// The request's path, with everything on it.
+pub struct Gateway {
+    live: ArcSwap<Live>,
+    admission: Arc<Admission>,
+    cache: Arc<ExactCache>,
+    embedder: Arc<dyn Embedder>,
+    dispatcher: Arc<Dispatcher>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    seed: u64,
+    config: Config,
+    recorder: Arc<Recorder>,
+    /// When the deciding policy was published, microseconds since the epoch.
+    published: AtomicU64,
+    /// Feedback takes turns by decision; one lock for many decisions is enough.
+    turns: [tokio::sync::Mutex<()>; 32],
+}
+
+impl Gateway {
+    /// A gateway of these parts, ready to serve.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { live, admission, cache, embedder, dispatcher, ledger, clock, seed, config } = parts;
+        let (admission, cache) = (Arc::new(admission), Arc::new(cache));
+        let recorder = Arc::new(Recorder {
+            clock: Arc::clone(&clock),
+            ledger: Arc::clone(&ledger),
+            cache: Arc::clone(&cache),
+            admission: Arc::clone(&admission),
+            after: TaskTracker::new(),
+            open: AtomicUsize::new(0),
+            appended: Notify::new(),
+        });
+        let published = AtomicU64::new(clock.now().0);
+        let live = ArcSwap::from_pointee(live);
+        let turns = Default::default();
+        Self { live, admission, cache, embedder, dispatcher, ledger, clock, seed, config, recorder, published, turns }
+    }
+
+    /// What is in force now.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts a new version in force: `change` makes it of the one in force. Requests on their way keep theirs.
+    pub fn swap(&self, change: impl Fn(&Live) -> Live) {
+        self.live.rcu(|live| change(live));
+    }
+
+    /// Puts a new policy in force; what the learner calls when it publishes.
+    pub fn publish(&self, policy: Arc<dyn Policy>) {
+        self.swap(|live| Live { policy: Arc::clone(&policy), ..live.clone() });
+        self.published.store(self.clock.now().0, Ordering::Relaxed);
+    }
+
+    /// When the policy in force was published.
+    #[must_use]
+    pub fn published(&self) -> Timestamp {
+        Timestamp(self.published.load(Ordering::Relaxed))
+    }
+
+    /// The door.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The memory of answers.
+    #[must_use]
+    pub fn cache(&self) -> &ExactCache {
+        &self.cache
+    }
+
+    /// What makes vectors.
+    #[must_use]
+    pub fn embedder(&self) -> &Arc<dyn Embedder> {
+        &self.embedder
+    }
+
+    /// What calls upstream.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// Time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The catalogue in force.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.live.load().catalog)
+    }
+
+    /// A new decision's name: unique, and later than those before it.
+    #[must_use]
+    pub fn new_id(&self) -> DecisionId {
+        DecisionId(uuid::Uuid::now_v7())
+    }
+
+    /// Lets nobody in any more. Requests on their way go on; those dropped from now on count as dropped by us.
+    pub fn close(&self) {
+        self.admission.close();
+    }
+
+    /// Waits until every ended request is in the ledger and on disk. Call it after the last connection is closed.
+    pub async fn drained(&self) {
+        while self.recorder.open.load(Ordering::Acquire) > 0 {
+            let appended = self.recorder.appended.notified();
+            if self.recorder.open.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            appended.await;
+        }
+        self.recorder.after.close();
+        self.recorder.after.wait().await;
+        if let Err(error) = self.ledger.flush().await {
+            tracing::error!(%error, "the ledger could not be flushed");
+        }
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("in_flight", &self.admission.in_flight()).finish_non_exhaustive()
+    }
+}

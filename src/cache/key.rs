@@ -1,0 +1,59 @@
+//! The name under which an answer is kept: a hash of everything that shapes it.
+//!
+//! Fields are length-prefixed before hashing, and absent and empty differ. What does not shape the answer is left
+//! out: whether it is streamed, and the caller's own labels (`metadata`). `user` stays in: users of one tenant do
+//! not see each other's answers unless they send the same `user`.
+
+use super::canonical::{self, Node};
+use super::gate::Bypass;
+use crate::base::TenantId;
+use crate::chat::{ChatRequest, Endpoint};
+
+/// The fields of a request that do not shape the answer, or that stand in [`Scope`] in their understood form.
+const LEFT_OUT: [&str; 4] = ["model", "stream", "stream_options", "metadata"];
+
+/// The name of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+/// What shapes the answer beside the request's own body.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// Whose answer it is.
+    pub tenant: &'a TenantId,
+    /// The models that may be chosen, by name.
+    pub models: &'a [&'a str],
+    /// What the caller wants of the choice, in JSON: an answer for `auto:cheap` is none for `auto:best`.
+    pub preferences: &'a [u8],
+}
+
+/// The key of this request.
+///
+/// # Errors
+/// [`Bypass::Ambiguous`] if the body names a key twice.
+pub fn key(scope: &Scope<'_>, request: &ChatRequest) -> Result<Key, Bypass> {
+    let Some(Node::Map(mut body)) = canonical::parse(&request.body) else { return Err(Bypass::Ambiguous) };
+    for field in LEFT_OUT {
+        body.remove(field);
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(b"pointsman exact 1");
+    part(scope.tenant.as_str().as_bytes());
+    part(match request.endpoint {
+        Endpoint::ChatCompletions => b"chat",
+        Endpoint::Completions => b"completions",
+    });
+    part(&(scope.models.len() as u64).to_le_bytes());
+    for model in scope.models {
+        part(model.as_bytes());
+    }
+    part(scope.preferences);
+    Node::Map(body).feed(&mut |bytes| {
+        hasher.update(bytes);
+    });
+    Ok(Key(*hasher.finalize().as_bytes()))
+}

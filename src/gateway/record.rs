@@ -1,0 +1,322 @@
+//! One admitted request, one `Completed` event, whatever happens.
+//!
+//! A [`Record`] is opened at admission and travels with the request: through the handler, then inside the body
+//! of the reply. Whoever drops it ends the request: at the last byte, on an error, when the client hangs up and
+//! the server drops the handler or the body, when a panic unwinds, when the process drains. What came of it is
+//! put together then; the evaluators and the ledger follow on a task of their own, after the last byte, so that
+//! they are never on the way of an answer. That task's work is itself kept in a value that appends on drop, so
+//! that a runtime that stops before the task ran loses nothing either.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use super::choice::Choice;
+use super::live::Live;
+use super::{count, evaluators};
+use crate::admission::{Admission, Ticket};
+use crate::base::{Clock, DecisionId, DeploymentId, Error, Kind, ModelId, Score, Timestamp, Usd};
+use crate::cache::{self, CacheOutcome, Entry, ExactCache};
+use crate::chat::{Answer, ChatRequest};
+use crate::dialect::sse;
+use crate::dispatch::{Attempt, Journal};
+use crate::ledger::{Completed, Decided, Event, Ledger, Outcome};
+
+/// What every record needs to end well.
+pub(super) struct Recorder {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) cache: Arc<ExactCache>,
+    pub(super) admission: Arc<Admission>,
+    /// The tasks that follow an answer; drained at the end of the process.
+    pub(super) after: TaskTracker,
+    /// Requests whose `Completed` is not yet appended.
+    pub(super) open: AtomicUsize,
+    /// Told each time one is.
+    pub(super) appended: Notify,
+}
+
+impl Recorder {
+    /// Opens the record of an admitted request.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        id: DecisionId,
+        ticket: Ticket,
+        request: Arc<ChatRequest>,
+        live: Arc<Live>,
+        arrived: Duration,
+    ) -> Record {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        Record(Some(Box::new(Open {
+            recorder: Arc::clone(self),
+            ticket,
+            id,
+            request,
+            live,
+            arrived,
+            waited: Duration::ZERO,
+            waiting_since: None,
+            first_content: None,
+            journal: Journal::default(),
+            choice: None,
+            served: None,
+            answer: None,
+            cache: CacheOutcome::Bypass,
+            keep: None,
+            outcome: None,
+        })))
+    }
+
+    /// The milliseconds since `start` on the clock that never goes back.
+    fn ms_since(&self, start: Duration) -> f64 {
+        milliseconds(self.clock.monotonic().saturating_sub(start))
+    }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// The record of a request that is being served. Dropping it ends the request.
+pub(super) struct Record(Option<Box<Open>>);
+
+/// What is known so far.
+pub(super) struct Open {
+    recorder: Arc<Recorder>,
+    ticket: Ticket,
+    pub(super) id: DecisionId,
+    pub(super) request: Arc<ChatRequest>,
+    pub(super) live: Arc<Live>,
+    /// When the request was there, on the monotonic clock.
+    pub(super) arrived: Duration,
+    /// Time spent waiting for an upstream or the client, as far as that wait is over.
+    waited: Duration,
+    /// When the present wait began, if it waits, on the monotonic clock.
+    waiting_since: Option<Duration>,
+    /// When the first content went to the client, on the monotonic clock.
+    first_content: Option<Duration>,
+    /// The calls made for it.
+    pub(super) journal: Journal,
+    pub(super) choice: Option<Choice>,
+    pub(super) served: Option<(DeploymentId, Option<ModelId>)>,
+    pub(super) answer: Option<Answer>,
+    pub(super) cache: CacheOutcome,
+    /// Where the answer goes in the cache if it turns out good, and its bytes so far.
+    pub(super) keep: Option<Keep>,
+    outcome: Option<Outcome>,
+}
+
+/// An answer on its way into the cache.
+pub(super) struct Keep {
+    /// Its key.
+    pub(super) key: cache::Key,
+    /// What was sent; cleared and given up when it grows beyond what the cache takes.
+    pub(super) sent: Vec<Bytes>,
+    /// Bytes in `sent`.
+    pub(super) size: usize,
+}
+
+impl std::ops::Deref for Record {
+    type Target = Open;
+    #[expect(clippy::expect_used, reason = "only `end` empties it, and takes the record by value")]
+    fn deref(&self) -> &Open {
+        self.0.as_deref().expect("a record is open until it is dropped")
+    }
+}
+
+impl std::ops::DerefMut for Record {
+    #[expect(clippy::expect_used, reason = "only `end` empties it, and takes the record by value")]
+    fn deref_mut(&mut self) -> &mut Open {
+        self.0.as_deref_mut().expect("a record is open until it is dropped")
+    }
+}
+
+impl Record {
+    /// The tenant it is for.
+    pub(super) fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// Writes down the choice.
+    pub(super) fn decided(&mut self, event: Decided, choice: Choice) {
+        let recorder = Arc::clone(&self.recorder);
+        count::decided(&choice);
+        // What is shed under overload is counted by the ledger.
+        let _kept = recorder.ledger.append(event.at, Event::Decided(Box::new(event)));
+        self.choice = Some(choice);
+    }
+
+    /// Notes that content goes to the client now.
+    pub(super) fn content_sent(&mut self) {
+        if self.first_content.is_none() {
+            self.first_content = Some(self.recorder.clock.monotonic());
+        }
+    }
+
+    /// From `moment` on it waits for an upstream or the client.
+    pub(super) fn waits_since(&mut self, moment: Duration) {
+        self.waiting_since = Some(moment);
+    }
+
+    /// The wait is over at `moment`; `worked` of it was own work after all.
+    pub(super) fn resumes(&mut self, moment: Duration, worked: Duration) {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += moment.saturating_sub(since).saturating_sub(worked);
+        }
+    }
+
+    /// Ends the request in this way, unless it was said before how it ends.
+    pub(super) fn ends(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
+    /// Ends the request with an error for the client.
+    pub(super) fn fails(&mut self, error: &Error) {
+        count::error(error.kind);
+        self.ends(Outcome::Failed(error.kind));
+    }
+
+    /// Bytes that went to the client and may go to the cache.
+    pub(super) fn keep(&mut self, bytes: &Bytes) {
+        let limit = self.recorder.cache.config().max_entry_bytes;
+        let Some(keep) = &mut self.keep else { return };
+        keep.size += bytes.len();
+        keep.sent.push(bytes.clone());
+        if keep.size > limit {
+            self.keep = None;
+        }
+    }
+
+    /// Milliseconds of own work so far.
+    pub(super) fn overhead_ms(&self) -> f64 {
+        (self.recorder.ms_since(self.arrived) - milliseconds(self.waited)).max(0.0)
+    }
+
+    /// What the calls so far cost together; `None` = unknown for one of them.
+    pub(super) fn cost(attempts: &[Attempt]) -> Option<Usd> {
+        attempts.iter().map(|attempt| attempt.cost_usd).sum()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Some(open) = self.0.take() else { return };
+        let recorder = Arc::clone(&open.recorder);
+        let settled = open.settle();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(recorder.after.spawn_on(async move { settled.follow_up() }, &runtime)),
+            Err(_) => settled.follow_up(),
+        }
+    }
+}
+
+impl Open {
+    /// How it ended, if nobody said: the drop itself tells.
+    fn ended(&self) -> Outcome {
+        match self.outcome {
+            Some(outcome) => outcome,
+            None if std::thread::panicking() && self.first_content.is_some() => Outcome::Broken(Kind::Internal),
+            None if std::thread::panicking() => Outcome::Failed(Kind::Internal),
+            None if self.recorder.admission.is_closed() => Outcome::Dropped,
+            None => Outcome::HungUp,
+        }
+    }
+
+    /// Closes the books: the event is complete but for the scores.
+    fn settle(mut self: Box<Self>) -> Settled {
+        let at = self.recorder.clock.now();
+        let outcome = self.ended();
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += self.recorder.clock.monotonic().saturating_sub(since);
+        }
+        let attempts = self.journal.attempts();
+        let answer = self.answer.take().or_else(|| self.journal.cut_answer());
+        let since = |moment: Duration| milliseconds(moment.saturating_sub(self.arrived));
+        let total_ms = self.recorder.ms_since(self.arrived);
+        let last = attempts.iter().rfind(|attempt| attempt.error.is_none());
+        let from_cache = matches!(self.cache, CacheOutcome::Hit | CacheOutcome::Semantic);
+        let (served, model) = self.served.take().map_or((None, None), |(served, model)| (Some(served), model));
+        let completed = Completed {
+            id: self.id,
+            at,
+            tenant: self.ticket.caller.tenant.clone(),
+            outcome,
+            stream: self.request.view.stream,
+            cache: self.cache,
+            served: served.filter(|_| !from_cache),
+            model,
+            usage: last.and_then(|attempt| attempt.usage).or_else(|| answer.as_ref().and_then(|answer| answer.usage)),
+            usage_estimated: last.is_some_and(|attempt| attempt.usage_estimated),
+            cost_usd: Record::cost(&attempts),
+            attempts,
+            first_token_ms: self.first_content.map(since),
+            total_ms,
+            overhead_ms: (total_ms - milliseconds(self.waited)).max(0.0),
+            finish_reason: answer.as_ref().and_then(|answer| answer.finish_reason.clone()),
+            response_id: answer.as_ref().and_then(|answer| answer.id.clone()),
+            scores: Vec::new(),
+        };
+        Settled { open: self, answer, completed: Some(Box::new(completed)), at }
+    }
+}
+
+/// A request that has ended, on the way into the ledger. Dropping it appends what is there.
+struct Settled {
+    open: Box<Open>,
+    answer: Option<Answer>,
+    completed: Option<Box<Completed>>,
+    at: Timestamp,
+}
+
+impl Settled {
+    /// Judges the answer, keeps it if it is good, and appends the event (by dropping itself).
+    fn follow_up(mut self) {
+        let served = self.completed.as_ref().is_some_and(|completed| completed.outcome == Outcome::Served);
+        let fresh = !matches!(self.open.cache, CacheOutcome::Hit | CacheOutcome::Semantic);
+        if let (Some(answer), Some(completed), true) = (&self.answer, &mut self.completed, served && fresh) {
+            completed.scores = evaluators::evaluate(&self.open.request.view, answer);
+            if let Some(keep) = self.open.keep.take().filter(|_| cache::keepable(answer)) {
+                remember(&self.open, keep, answer, completed);
+            }
+        }
+    }
+}
+
+/// Keeps a good answer for the next time it is asked for.
+fn remember(open: &Open, keep: Keep, answer: &Answer, completed: &Completed) {
+    // A refusal in words alone is for its evaluator to see.
+    let refused = completed.scores.iter().any(|score| score.channel == "refusal" && score.score == Score::ZERO);
+    let (Some(deployment), Some(model), false) = (&completed.served, &completed.model, refused) else { return };
+    let sent = keep.sent.concat();
+    let body = if completed.stream {
+        let mut parser = sse::Parser::new();
+        parser.push(Bytes::from(sent));
+        let mut events = Vec::new();
+        while let Ok(Some(frame)) = parser.advance() {
+            events.extend(frame.data.map(std::borrow::Cow::into_owned));
+        }
+        cache::replay::whole_of_stream(open.request.endpoint, events.iter().map(Vec::as_slice))
+    } else {
+        Some(Bytes::from(sent))
+    };
+    if let Some(body) = body {
+        let (deployment, model) = (deployment.clone(), model.clone());
+        let entry = Entry { body, answer: answer.clone(), made: completed.at, deployment, model };
+        open.recorder.cache.put(keep.key, entry);
+    }
+}
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        let Some(completed) = self.completed.take() else { return };
+        let recorder = &self.open.recorder;
+        count::completed(&completed, self.open.request.endpoint, &self.open.live.catalog);
+        let _kept = recorder.ledger.append(self.at, Event::Completed(completed));
+        recorder.open.fetch_sub(1, Ordering::AcqRel);
+        recorder.appended.notify_waiters();
+    }
+}
