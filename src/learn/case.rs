@@ -187,6 +187,11 @@ impl Cases {
         Self { capacity, known: HashMap::new(), order: VecDeque::new() }
     }
 
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        self.order.clear();
+    }
+
     pub(super) fn get_mut(&mut self, id: DecisionId) -> Option<&mut Case> {
         self.known.get_mut(&id)
     }

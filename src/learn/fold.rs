@@ -19,10 +19,9 @@ use crate::policy::{self, State};
 pub struct Learner {
     pub(super) state: State,
     pub(super) offset: Offset,
-    /// The position of the snapshot it began with; 0 = it began with nothing.
     pub(super) restored: Offset,
     channels: Channels,
-    cases: Cases,
+    pub(super) cases: Cases,
 }
 
 impl Learner {
@@ -48,6 +47,12 @@ impl Learner {
     #[must_use]
     pub const fn offset(&self) -> Offset {
         self.offset
+    }
+
+    /// The position of the snapshot it began with; 0 = it began with nothing.
+    #[must_use]
+    pub const fn restored(&self) -> Offset {
+        self.restored
     }
 
     /// The beliefs that follow from what was learned.

@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::fold::{Learner, rebuild};
 use crate::base::{Digest, SchemaId};
@@ -86,7 +86,7 @@ impl Snapshots {
     /// If the ledger cannot be read. A snapshot that does not fit is no error: it is named in a warning.
     pub fn boot(&self, mut fresh: Learner, ledger: &dyn Ledger) -> Result<Learner, LedgerError> {
         for (offset, file) in self.list() {
-            match read(&file, &mut fresh, ledger) {
+            match fs::read(&file).map_err(SnapshotError::from).and_then(|bytes| fresh.restore(&bytes, ledger)) {
                 Ok(()) => {
                     tracing::info!(offset, "the policy's snapshot was read");
                     break;
@@ -140,15 +140,22 @@ impl Snapshots {
     }
 }
 
-fn read(file: &Path, learner: &mut Learner, ledger: &dyn Ledger) -> Result<(), SnapshotError> {
-    let (offset, event, state) = decode(&fs::read(file)?, learner)?;
-    if last_event(ledger, offset)? != event {
-        return Err(SnapshotError::Foreign { offset });
+impl Learner {
+    /// Takes what a snapshot's bytes hold for what it has learned.
+    ///
+    /// # Errors
+    /// If they are damaged, do not fit the features and settings in force, or belong to another ledger.
+    pub fn restore(&mut self, bytes: &[u8], ledger: &dyn Ledger) -> Result<(), SnapshotError> {
+        let (offset, event, state) = decode(bytes, self)?;
+        if last_event(ledger, offset)? != event {
+            return Err(SnapshotError::Foreign { offset });
+        }
+        self.state = state;
+        self.cases.forget();
+        self.offset = offset;
+        self.restored = offset;
+        Ok(())
     }
-    learner.state = state;
-    learner.offset = offset;
-    learner.restored = offset;
-    Ok(())
 }
 
 /// The digest of the event at this position; of nothing, if there is none to read.

@@ -222,27 +222,23 @@ fn open_for_writing(file: &Path, durability: Durability) -> Result<Connection, L
     let form: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let refused = || LedgerError::Form { file: file.to_owned(), found: form, known: FORM };
+    let empty = (application, form, tables) == (0, 0, 0);
+    if !empty && (application, form) != (APPLICATION, FORM) {
+        return Err(LedgerError::Form { file: file.to_owned(), found: form, known: FORM });
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(
-        None,
-        "synchronous",
-        match durability {
-            Durability::Normal => "NORMAL",
-            Durability::Full => "FULL",
-        },
-    )?;
+    let synchronous = match durability {
+        Durability::Normal => "NORMAL",
+        Durability::Full => "FULL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    match (application, form) {
-        (APPLICATION, FORM) => {}
-        (0, 0) if tables == 0 => {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", FORM)?;
-            transaction.commit()?;
-        }
-        _ => return Err(refused()),
+    if empty {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", FORM)?;
+        transaction.commit()?;
     }
     Ok(connection)
 }

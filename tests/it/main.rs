@@ -1,5 +1,9 @@
 //! Tests from outside: one binary, one module a subject.
 
+mod crash;
 mod encoder;
 mod layers;
+mod learn;
+mod ledger;
 mod policy;
+mod samples;
