@@ -30,6 +30,12 @@ fn learned(events: impl IntoIterator<Item = Event>) -> Learner {
     rebuild(fresh(100), &ledger).expect("memory is readable")
 }
 
+fn append(ledger: &dyn Ledger, second: u64, events: [Event; 2]) {
+    for event in events {
+        assert!(ledger.append(at(second), event));
+    }
+}
+
 /// What is believed of a model's quality for the request `n`.
 fn quality(learner: &Learner, model: usize, n: u64) -> f64 {
     let candidate = Candidate {
@@ -305,7 +311,7 @@ fn an_event_that_cannot_be_read_is_passed_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = SqliteLedger::open(folder.path(), &pointsman::ledger::Config::default()).expect("opens");
     for n in 0..10 {
-        answered(n, 1, &[("user", 1.0)]).into_iter().for_each(|event| assert!(ledger.append(at(n), event)));
+        append(&ledger, n, answered(n, 1, &[("user", 1.0)]));
     }
     drop(ledger);
     let file = rusqlite::Connection::open(folder.path().join("ledger.sqlite")).expect("the file is there");
@@ -420,7 +426,7 @@ mod snapshots {
         assert_eq!(state, rebuild(fresh(10), &shorter).expect("readable").state().to_bytes());
         // And then grew beyond the old position with other events: the one that ran ahead is gone for good.
         for n in 100..120 {
-            answered(n, 0, &[("user", 0.0)]).into_iter().for_each(|event| assert!(shorter.append(at(n), event)));
+            append(&shorter, n, answered(n, 0, &[("user", 0.0)]));
         }
         assert_eq!(boot_from(&snapshots, &shorter).0, 4);
         let foreign = MemoryLedger::new();
@@ -459,8 +465,10 @@ mod snapshots {
 mod the_task {
     use super::*;
 
-    /// Collects the versions handed out.
-    fn collect() -> (Arc<Mutex<Vec<Arc<policy::Snapshot>>>>, impl Fn(Arc<policy::Snapshot>) + Send + Sync) {
+    type Published = Arc<Mutex<Vec<Arc<policy::Snapshot>>>>;
+
+    /// Collects the policies handed out.
+    fn collect() -> (Published, impl Fn(Arc<policy::Snapshot>) + Send + Sync) {
         let published = Arc::new(Mutex::new(Vec::new()));
         let to = Arc::clone(&published);
         (published, move |policy| to.lock().expect("not poisoned").push(policy))
@@ -474,7 +482,7 @@ mod the_task {
         let handle = start(fresh(10), Arc::clone(&ledger) as Arc<dyn Ledger>, None, &config, publish);
         handle.published(0).await;
         for n in 0..6 {
-            answered(n, 0, &[("user", 1.0)]).into_iter().for_each(|event| assert!(ledger.append(at(n), event)));
+            append(ledger.as_ref(), n, answered(n, 0, &[("user", 1.0)]));
         }
         handle.published(12).await;
         assert_eq!(published.lock().expect("not poisoned").len(), 4, "one at the start, then every four events");
@@ -511,7 +519,7 @@ mod the_task {
         let config = Config { snapshot_events: 10, publish_events: 5, ..Config::default() };
         let handle = start(fresh(10), Arc::clone(&ledger), Some(snapshots.clone()), &config, |_| {});
         for n in 0..13 {
-            answered(n, 0, &[("user", 1.0)]).into_iter().for_each(|event| assert!(ledger.append(at(n), event)));
+            append(ledger.as_ref(), n, answered(n, 0, &[("user", 1.0)]));
         }
         handle.published(25).await;
         assert!(handle.progress().written >= 20, "{:?}", handle.progress());
@@ -548,9 +556,7 @@ mod the_task {
             Arc::new(SqliteLedger::open(folder.path(), &pointsman::ledger::Config::default()).expect("opens"));
         let handle = start(fresh(50), Arc::clone(&ledger), None, &Config::default(), |_| {});
         for n in 0..1_000 {
-            answered(n, (n % 3) as usize, &[("user", 1.0)])
-                .into_iter()
-                .for_each(|event| assert!(ledger.append(at(n), event)));
+            append(ledger.as_ref(), n, answered(n, (n % 3) as usize, &[("user", 1.0)]));
             if n >= 300 {
                 assert!(ledger.append(at(n), event(feedback(n - 300, at(n), "user", 0.5, None))));
             }

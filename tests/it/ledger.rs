@@ -46,7 +46,7 @@ mod promises {
         }
         assert_eq!(ledger.flush().await.expect("flushed"), 10);
         assert_eq!(ledger.last(), 10);
-        assert_eq!(offsets(&ledger.scan(0, 100).expect("readable")), Vec::from_iter(1..=10));
+        assert_eq!(offsets(&ledger.scan(0, 100).expect("readable")), (1..=10).collect::<Vec<_>>());
         assert_eq!(offsets(&ledger.scan(3, 4).expect("readable")), [4, 5, 6, 7]);
         assert_eq!(ledger.scan(10, 4).expect("readable"), []);
         assert_eq!(ledger.scan(1_000, 4).expect("readable"), []);
@@ -133,11 +133,11 @@ mod promises {
         }
         assert_eq!(ledger.flush().await.expect("flushed"), 2_000);
         let entries = ledger.scan(0, 5_000).expect("readable");
-        assert_eq!(offsets(&entries), Vec::from_iter(1..=2_000));
+        assert_eq!(offsets(&entries), (1..=2_000).collect::<Vec<_>>());
         // What one thread appended stands in its order.
         for writer in 0..8 {
             let own = |entry: &Entry| (0..250).position(|n| entry.event.decision() == id(writer * 1_000 + n));
-            assert_eq!(entries.iter().filter_map(own).collect::<Vec<_>>(), Vec::from_iter(0..250));
+            assert_eq!(entries.iter().filter_map(own).collect::<Vec<_>>(), (0..250).collect::<Vec<_>>());
         }
     }
 }
@@ -326,7 +326,7 @@ async fn an_event_that_cannot_be_read_is_named_and_the_rest_stays_readable() {
 #[test]
 fn nonsense_in_the_settings_is_named() {
     assert_eq!(Config::default().problems(), []);
-    let wrong = Config { window: Duration::from_secs(60), batch: 0, queue: 0, ..Config::default() };
+    let wrong = Config { window: Duration::from_mins(1), batch: 0, queue: 0, ..Config::default() };
     let paths: Vec<String> = wrong.problems().into_iter().map(|problem| problem.path).collect();
     assert_eq!(paths, ["window", "batch", "queue"]);
 }

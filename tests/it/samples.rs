@@ -97,7 +97,7 @@ pub(crate) fn completed(n: u64, at: Timestamp, model: usize, scores: &[(&str, f6
         at,
         tenant: TENANT.into(),
         outcome: Outcome::Served,
-        stream: n % 2 == 0,
+        stream: n.is_multiple_of(2),
         cache: CacheOutcome::Miss,
         served: Some(deployment.clone()),
         model: Some(ModelId::from(MODELS[model])),
