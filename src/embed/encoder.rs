@@ -30,10 +30,17 @@ pub enum Form {
 
 impl Form {
     /// Every form that this processor can compute this network in, the preferred one first.
-    #[must_use]
-    pub fn available(shape: &Shape) -> Vec<Self> {
+    fn available(shape: &Shape) -> Vec<Self> {
         let portable = shape.hidden_act == HiddenAct::Gelu;
         portable.then_some(Self::Portable).into_iter().chain([Self::Stock]).collect()
+    }
+
+    /// Every form that this processor can compute these files' network in, the preferred one first.
+    ///
+    /// # Errors
+    /// If the files are not those of a network that this version can run, with a sentence.
+    pub fn of_files(files: &Files) -> Result<Vec<Self>, String> {
+        read_shape(&files.config).map(|shape| Self::available(&shape))
     }
 
     /// The fastest available form of the asked precision.
@@ -135,7 +142,10 @@ impl Encoder {
         let max_tokens = config.max_tokens.min(shape.max_position_embeddings);
         let tokenizer = read_tokenizer(&files.tokenizer, max_tokens).map_err(unfit)?;
         let network = read_network(&files.weights, &shape, form).map_err(|e| {
-            unfit(format!("model.safetensors does not hold the network that config.json describes: {e}"))
+            // candle appends a backtrace where the environment asks for one; the sentence is its first line.
+            let said = e.to_string();
+            let sentence = said.lines().next().unwrap_or_default();
+            unfit(format!("model.safetensors does not hold the network that config.json describes: {sentence}"))
         })?;
         Ok(Self { tokenizer, network, pooling, form, id: config.id() })
     }
