@@ -190,3 +190,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         deserializer.deserialize_map(Each)
     }
 }
+
+/// Every member of an object, name and value as written; for tests.
+#[cfg(test)]
+pub(super) fn raw_members(object: &str) -> Result<Vec<(String, String)>, serde_json::Error> {
+    let Object(Members(members)) = serde_json::from_str(object)?;
+    Ok(members.into_iter().map(|member| (member.key.get().to_owned(), member.value.get().to_owned())).collect())
+}

@@ -228,3 +228,6 @@ pub struct Answer {
     /// What the provider says it charged (`usage.cost`, as some aggregators report).
     pub reported_cost_usd: Option<f64>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,9 +149,9 @@ impl<'de> Visitor<'de> for PartVisitor {
         Ok(match part.kind.as_ref().map(|kind| &*kind.0) {
             Some("text" | "input_text" | "output_text") => match part.text {
                 None => return Err(de::Error::missing_field("text")),
-                Some(raw) => serde_json::from_str(raw.get()).map(Part::Text).map_err(|_| {
-                    de::Error::custom(format_args!("`text`: expected a string, found {}", found(raw.get())))
-                })?,
+                Some(raw) => serde_json::from_str(raw.get())
+                    .map(Part::Text)
+                    .map_err(|_| de::Error::invalid_type(met(raw.get()), &"a string as `text`"))?,
             },
             Some("image_url" | "image" | "input_image") => Part::Image,
             Some("input_audio" | "audio_url" | "video_url" | "file" | "input_file" | "document") => Part::Media,
@@ -281,8 +281,7 @@ impl ChatRequest {
             edits.push(edit::include_usage(text, &model, options, include.map(RawValue::get)));
         }
         if let Some(raw) = fields.metadata {
-            view.metadata = edit::metadata(text, raw, &mut edits)
-                .map_err(|error| invalid("metadata", raw.get(), &error, String::new()))?;
+            view.metadata = edit::metadata(text, raw, &mut edits).map_err(|error| invalid("metadata", &error, ""))?;
         }
         Ok(Self { endpoint, body, view, edits })
     }
@@ -385,47 +384,47 @@ fn read<'a, T: Deserialize<'a>>(at: &str, text: &'a str) -> Result<T, Error> {
         match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
             Err(error) => {
                 let path = error.path().to_string();
-                let path = if path == "." { String::new() } else { path };
-                invalid(at, text, error.inner(), path)
+                invalid(at, error.inner(), if path == "." { "" } else { &path })
             }
             // The value is well, so it is what follows it.
-            Ok(_) => invalid(at, text, &first, String::new()),
+            Ok(_) => invalid(at, &first, ""),
         }
     })
 }
 
 /// The error in words: the path, what was expected, what was found, nothing of the text itself.
-fn invalid(at: &str, text: &str, error: &serde_json::Error, path: String) -> Error {
-    let mut path = match (at.is_empty(), path.is_empty()) {
-        (true, _) => path,
-        (false, true) => at.to_owned(),
-        (false, false) => format!("{at}.{path}"),
-    };
+fn invalid(at: &str, error: &serde_json::Error, path: &str) -> Error {
     let full = error.to_string();
     let what = full.rsplit_once(" at line ").map_or(&*full, |(what, _)| what);
     if !error.is_data() {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        let place = if at.is_empty() { place } else { format!("{place} of `{at}`") };
-        return Error::invalid(path, format!("the body is not JSON: {what} ({place})"));
+        let (line, column) = (error.line(), error.column());
+        return Error::invalid(at, format!("the body is not JSON: {what} (line {line}, column {column})"));
     }
+    let mut path: Vec<&str> = [at, path].into_iter().filter(|part| !part.is_empty()).collect();
     let problem = if let Some(rest) = what.strip_prefix("missing field ") {
-        let name = rest.trim_matches('`');
-        path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        "expected it, found nothing".to_owned()
+        path.push(rest.trim_matches('`'));
+        "required, found nothing".to_owned()
     } else if let Some(rest) = what.strip_prefix("duplicate field ") {
         let name = rest.trim_matches('`');
-        path = if path.is_empty() || path.ends_with(name) { name.to_owned() } else { format!("{path}.{name}") };
+        if !path.last().is_some_and(|last| last.ends_with(name)) {
+            path.push(name);
+        }
         "given twice, expected once".to_owned()
     } else if let Some((before, expected)) = what.rsplit_once(", expected ") {
+        let expected = match expected {
+            "a sequence" => "an array",
+            "f64" => "a number",
+            other => other,
+        };
         format!("expected {expected}, found {}", found_in(before))
     } else {
         what.to_owned()
     };
     if path.is_empty() {
-        let _ = text;
         return Error::invalid("", format!("the body: {problem}"));
     }
-    let message = if problem.starts_with('`') { format!("`{path}`.{problem}") } else { format!("`{path}`: {problem}") };
+    let path = path.join(".");
+    let message = format!("`{path}`: {problem}");
     Error::invalid(path, message)
 }
 
@@ -433,9 +432,7 @@ fn invalid(at: &str, text: &str, error: &serde_json::Error, path: String) -> Err
 fn found_in(serde: &str) -> &'static str {
     let met = serde.split_once(": ").map_or(serde, |(_, met)| met);
     match met.split([' ', '`', '"']).next().unwrap_or_default() {
-        "integer" => "a number",
-        "floating" => "a number",
-        "number" => "a number",
+        "integer" | "floating" | "number" => "a number",
         "string" => "a string",
         "boolean" => "a boolean",
         "map" => "an object",
@@ -445,7 +442,19 @@ fn found_in(serde: &str) -> &'static str {
     }
 }
 
-/// What kind of value this JSON text is.
+/// What kind of value this JSON text is, in serde's words.
+fn met(json: &str) -> de::Unexpected<'static> {
+    match json.bytes().next() {
+        Some(b'"') => de::Unexpected::Str(""),
+        Some(b'{') => de::Unexpected::Map,
+        Some(b'[') => de::Unexpected::Seq,
+        Some(b't' | b'f') => de::Unexpected::Bool(true),
+        Some(b'n') => de::Unexpected::Unit,
+        _ => de::Unexpected::Unsigned(0),
+    }
+}
+
+/// What kind of value this JSON text is, in JSON's words.
 fn found(json: &str) -> &'static str {
     match json.bytes().next() {
         Some(b'"') => "a string",

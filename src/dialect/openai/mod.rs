@@ -9,3 +9,6 @@ mod fault;
 
 pub use answer::{Assembly, Said, whole};
 pub use fault::refusal;
+
+#[cfg(test)]
+mod tests;
