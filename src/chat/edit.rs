@@ -70,9 +70,13 @@ impl ChatRequest {
         };
         // An insertion right after the model's value starts where that value ends, so it sorts behind it.
         let behind = fixed.partition_point(|edit| edit.at.start < place.end);
-        fixed[..behind].iter().for_each(|edit| replace(&edit.at, &edit.with));
+        for edit in &fixed[..behind] {
+            replace(&edit.at, &edit.with);
+        }
         replace(place, &model);
-        fixed[behind..].iter().for_each(|edit| replace(&edit.at, &edit.with));
+        for edit in &fixed[behind..] {
+            replace(&edit.at, &edit.with);
+        }
         edited.extend_from_slice(&self.body[done..]);
         edited.into()
     }

@@ -179,8 +179,11 @@ mod tests {
 
     use super::*;
 
+    /// A frame's event and data.
+    type Read = (Option<String>, Option<Vec<u8>>);
+
     /// What a reader of the stream sees, the bytes of every frame, and what is left over.
-    fn frames(pieces: &[&[u8]]) -> (Vec<(Option<String>, Option<Vec<u8>>)>, Vec<u8>) {
+    fn frames(pieces: &[&[u8]]) -> (Vec<Read>, Vec<u8>) {
         let mut parser = Parser::new();
         let (mut seen, mut raw) = (Vec::new(), Vec::new());
         for piece in pieces {

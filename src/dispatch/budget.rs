@@ -56,7 +56,9 @@ mod tests {
     #[test]
     fn no_more_is_saved_up_than_the_bucket_holds() {
         let budget = Budget::new(1.0);
-        (0..10_000).for_each(|_| budget.pay_in());
+        for _ in 0..10_000 {
+            budget.pay_in();
+        }
         assert_eq!((0..1000).filter(|_| budget.take()).count(), 100);
     }
 }

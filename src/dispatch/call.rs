@@ -40,7 +40,7 @@ impl Line {
                 // A redirected POST loses its body, and another host must not get the key.
                 .redirect(redirect::Policy::none())
                 .tcp_nodelay(true)
-                .tcp_keepalive(Duration::from_secs(60))
+                .tcp_keepalive(Duration::from_mins(1))
                 .connect_timeout(config.connect_timeout)
                 .pool_idle_timeout(Duration::from_secs(90))
                 .http2_adaptive_window(true)

@@ -46,7 +46,7 @@ impl Dispatcher {
     /// [`Kind::Internal`] when TLS cannot be set up on this machine.
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let line = Line::new(&config).map_err(|error| Error::internal("the HTTP client cannot be set up", error))?;
-        let (config, budget) = (Arc::new(config.clone()), Budget::new(config.retry_share));
+        let (budget, config) = (Budget::new(config.retry_share), Arc::new(config));
         Ok(Self { doors: Doors::new(config.clone(), clock.clone()), config, clock, line, budget })
     }
 

@@ -20,7 +20,7 @@ const FULL_WAIT: Duration = Duration::from_millis(50);
 pub(super) struct Doors {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
-    doors: RwLock<HashMap<DeploymentId, Arc<Door>>>,
+    by_deployment: RwLock<HashMap<DeploymentId, Arc<Door>>>,
 }
 
 /// One deployment's door.
@@ -42,14 +42,14 @@ pub(super) struct Permit {
 
 impl Doors {
     pub(super) fn new(config: Arc<Config>, clock: Arc<dyn Clock>) -> Self {
-        Self { config, clock, doors: RwLock::default() }
+        Self { config, clock, by_deployment: RwLock::default() }
     }
 
     fn door(&self, deployment: &DeploymentId) -> Arc<Door> {
-        if let Some(door) = self.doors.read().get(deployment) {
+        if let Some(door) = self.by_deployment.read().get(deployment) {
             return door.clone();
         }
-        self.doors.write().entry(deployment.clone()).or_default().clone()
+        self.by_deployment.write().entry(deployment.clone()).or_default().clone()
     }
 
     /// Lets a request in, or says how long to wait.
@@ -70,7 +70,7 @@ impl Doors {
 
     /// How long this deployment is still to be left alone, and why; `None` = it may be called.
     pub(super) fn closed_for(&self, deployment: &DeploymentId) -> Option<(Duration, Option<Class>)> {
-        let door = self.doors.read().get(deployment)?.clone();
+        let door = self.by_deployment.read().get(deployment)?.clone();
         let breaker = door.breaker.lock();
         breaker.closed_for(self.clock.monotonic()).map(|wait| (wait, breaker.cause()))
     }
@@ -82,7 +82,7 @@ impl Doors {
             in_flight: door.in_flight.load(Ordering::Relaxed),
             closed_for: door.breaker.lock().closed_for(now),
         };
-        Availability { health: self.doors.read().iter().map(|(id, door)| (id.clone(), health(door))).collect() }
+        Availability { health: self.by_deployment.read().iter().map(|(id, door)| (id.clone(), health(door))).collect() }
     }
 }
 

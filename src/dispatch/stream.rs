@@ -18,6 +18,7 @@ use super::attempt::Running;
 use super::{Piece, StreamEnd};
 use crate::base::Error;
 use crate::chat::Usage;
+use crate::dialect::openai::Said;
 use crate::dialect::sse::{self, Parser};
 use crate::dialect::{Class, Fault};
 
@@ -135,13 +136,13 @@ impl Flow {
     /// What comes next, or what went wrong.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<Next, Fault>> {
         loop {
-            if self.phase == Phase::Open {
-                if let Some(next) = self.cut() {
-                    return Poll::Ready(Ok(next));
-                }
-                if self.body_ended {
-                    self.end("the provider's stream stopped in the middle of the answer", Class::Protocol);
-                }
+            if self.phase == Phase::Open
+                && let Some(next) = self.cut()
+            {
+                return Poll::Ready(Ok(next));
+            }
+            if self.body_ended {
+                self.end("the provider's stream stopped in the middle of the answer", Class::Protocol);
             }
             if let Some(fault) = self.fault.take() {
                 self.phase = Phase::Ended;
@@ -177,7 +178,7 @@ impl Flow {
     /// No more can be had: well, if the answer is whole, else for this reason.
     fn end(&mut self, why: &str, class: Class) {
         if self.phase == Phase::Open && !self.running.said.is_complete() {
-            self.fault = Some(Fault::new(class, why));
+            self.fault.get_or_insert_with(|| Fault::new(class, why));
         }
         self.phase = Phase::Ended;
     }
@@ -196,7 +197,7 @@ impl Flow {
             };
             let Some(data) = frame.data else { continue };
             match self.running.said.read(frame.event.as_deref(), &data) {
-                Ok(said) if said.done => {
+                Ok(Said::Done) => {
                     if !self.running.said.has_content() && !self.running.said.is_complete() {
                         self.fault = Some(Fault::new(Class::Protocol, "the provider's stream held no answer"));
                         break self.parser.take_but_last();
@@ -206,15 +207,16 @@ impl Flow {
                     self.timer.as_mut().reset(self.deadline);
                     break self.parser.take();
                 }
-                Ok(said) => {
-                    content |= said.content;
-                    progress |= said.content || said.ended || said.usage_only;
-                    if said.usage_only && self.hide_usage {
-                        let before = self.parser.take_but_last();
-                        if !before.is_empty() {
-                            break before;
-                        }
+                Ok(Said::Usage) if self.hide_usage => {
+                    progress = true;
+                    let before = self.parser.take_but_last();
+                    if !before.is_empty() {
+                        break before;
                     }
+                }
+                Ok(said) => {
+                    content |= said == Said::Content;
+                    progress |= said != Said::Nothing;
                 }
                 Err(fault) => {
                     self.fault = Some(fault);
@@ -295,3 +297,6 @@ fn error_event(error: &Error, usage: Option<&Usage>) -> Bytes {
     }
     format!("data: {event}\n\n").into()
 }
+
+#[cfg(test)]
+mod tests;

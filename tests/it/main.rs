@@ -1,9 +1,11 @@
 //! Tests from outside: one binary, one module a subject.
 
 mod crash;
+mod dispatch;
 mod encoder;
 mod layers;
 mod learn;
 mod ledger;
 mod policy;
 mod samples;
+mod support;

@@ -12,16 +12,18 @@ use crate::chat::{Answer, FinishReason, ToolCall, Usage};
 use crate::dialect::{Class, Fault};
 
 /// What one event of a stream said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// There was content in it: text, a refusal, reasoning, a tool call, audio. Not a role, not an empty delta.
-    pub content: bool,
-    /// It ended a choice.
-    pub ended: bool,
-    /// It was the chunk after the answer that only carries the usage.
-    pub usage_only: bool,
-    /// It was `[DONE]`.
-    pub done: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing that an answer is made of: a role, an empty delta.
+    Nothing,
+    /// Content: text, a refusal, reasoning, a tool call, audio.
+    Content,
+    /// No content, but the end of a choice.
+    End,
+    /// It is the chunk after the answer that only carries the usage.
+    Usage,
+    /// `[DONE]`.
+    Done,
 }
 
 /// An answer while it is being put together.
@@ -46,7 +48,7 @@ impl Assembly {
     /// The provider's own error if that is what it says, or [`Class::Protocol`] if it cannot be read.
     pub fn read(&mut self, event: Option<&str>, data: &[u8]) -> Result<Said, Fault> {
         if data.trim_ascii() == b"[DONE]" {
-            return Ok(Said { done: true, ..Said::default() });
+            return Ok(Said::Done);
         }
         let Ok(Object(chunk)) = serde_json::from_slice::<Object<WireAnswer<'_>>>(data) else {
             // An event named `error` may hold anything.
@@ -61,8 +63,15 @@ impl Assembly {
         let ends = choices.iter().any(|choice| choice.0.finish_reason.is_some());
         let has_usage = chunk.usage.is_some();
         let content = self.add(chunk)?;
-        let usage_only = has_usage && !content && !ends && (!any_choice || ended_before);
-        Ok(Said { content, ended: ends, usage_only, done: false })
+        Ok(if content {
+            Said::Content
+        } else if ends {
+            Said::End
+        } else if has_usage && (!any_choice || ended_before) {
+            Said::Usage
+        } else {
+            Said::Nothing
+        })
     }
 
     /// What was said so far.
@@ -369,7 +378,7 @@ struct WireUsage {
     completion_tokens: Option<Count>,
     prompt_tokens_details: Option<Object<PromptDetails>>,
     completion_tokens_details: Option<Object<CompletionDetails>>,
-    /// DeepSeek's name for cached tokens.
+    /// The `deepseek` name for cached tokens.
     prompt_cache_hit_tokens: Option<Count>,
     /// Anthropic's names, which its imitators pass on.
     cache_read_input_tokens: Option<Count>,

@@ -19,7 +19,7 @@ use crate::dialect::{Class, Fault};
 const LONGEST_MESSAGE: usize = 400;
 
 /// Longest time a provider may ask to be left alone; beyond that it is a mistake (an epoch read as seconds).
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Reads an answer whose status is not a success.
 #[must_use]
@@ -155,10 +155,10 @@ fn classify(status: Option<u16>, said: &Said<'_>) -> Class {
         Some(408 | 504 | 524) => Class::Timeout,
         Some(413) => Class::ContextLength,
         Some(429) => Class::RateLimited,
-        Some(409 | 425) => Class::Broken,
+        // A conflict or a call too early passes by itself, as a broken server does.
+        Some(409 | 425 | 500..) => Class::Broken,
         Some(400..=499) if named(&["model_not_found"]) => Class::Missing,
         Some(400..=499) => Class::Invalid,
-        Some(500..) => Class::Broken,
         // A success or a redirection in place of an answer.
         Some(_) => Class::Protocol,
         None if named(&["rate_limit", "resource_exhausted", "too_many"]) => Class::RateLimited,
@@ -344,7 +344,7 @@ mod tests {
         );
         assert_eq!(waiting(&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], now), Some(Duration::from_secs(7)));
         assert_eq!(waiting(&[("retry-after", "Sun, 06 Nov 1994 08:49:20 GMT")], now), Some(Duration::ZERO));
-        assert_eq!(waiting(&[("x-ratelimit-reset-requests", "6m0s")], now), Some(Duration::from_secs(360)));
+        assert_eq!(waiting(&[("x-ratelimit-reset-requests", "6m0s")], now), Some(Duration::from_mins(6)));
         let spent = [
             ("x-ratelimit-reset-requests", "20ms"),
             ("x-ratelimit-reset-tokens", "1m2.5s"),

@@ -15,8 +15,6 @@ fn delta(delta: &Value) -> Value {
     json!({"id": "c1", "model": "m-1", "choices": [{"index": 0, "delta": delta}]})
 }
 
-const NOTHING: Said = Said { content: false, ended: false, usage_only: false, done: false };
-
 #[test]
 fn what_counts_as_content_and_what_does_not() {
     for no_content in [
@@ -25,7 +23,7 @@ fn what_counts_as_content_and_what_does_not() {
         json!({"content": null, "refusal": null, "tool_calls": []}),
         json!({}),
     ] {
-        assert_eq!(read(&mut Assembly::default(), &delta(&no_content)), Ok(NOTHING), "{no_content}");
+        assert_eq!(read(&mut Assembly::default(), &delta(&no_content)), Ok(Said::Nothing), "{no_content}");
     }
     for content in [
         json!({"content": "x"}),
@@ -38,14 +36,10 @@ fn what_counts_as_content_and_what_does_not() {
         json!({"function_call": {"name": "f"}}),
         json!({"audio": {"data": "x"}}),
     ] {
-        assert_eq!(
-            read(&mut Assembly::default(), &delta(&content)),
-            Ok(Said { content: true, ..NOTHING }),
-            "{content}"
-        );
+        assert_eq!(read(&mut Assembly::default(), &delta(&content)), Ok(Said::Content), "{content}");
     }
     let legacy = json!({"choices": [{"text": "x", "index": 0}]});
-    assert_eq!(read(&mut Assembly::default(), &legacy), Ok(Said { content: true, ..NOTHING }));
+    assert_eq!(read(&mut Assembly::default(), &legacy), Ok(Said::Content));
 }
 
 #[test]
@@ -54,15 +48,15 @@ fn the_usage_chunk_is_told_from_the_others_in_both_forms() {
     let mut assembly = Assembly::default();
     // A provider that reports usage all along is no reason to drop its chunks.
     let running = json!({"choices": [{"delta": {"role": "assistant", "content": ""}}], "usage": usage});
-    assert_eq!(read(&mut assembly, &running), Ok(NOTHING));
+    assert_eq!(read(&mut assembly, &running), Ok(Said::Nothing));
     let last = json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}], "usage": usage});
-    assert_eq!(read(&mut assembly, &last), Ok(Said { content: true, ended: true, ..NOTHING }));
+    assert_eq!(read(&mut assembly, &last), Ok(Said::Content));
     for only in
         [json!({"choices": [], "usage": usage}), json!({"choices": [{"index": 0, "delta": {}}], "usage": usage})]
     {
-        assert_eq!(read(&mut assembly, &only), Ok(Said { usage_only: true, ..NOTHING }), "{only}");
+        assert_eq!(read(&mut assembly, &only), Ok(Said::Usage), "{only}");
     }
-    assert_eq!(assembly.read(None, b" [DONE]"), Ok(Said { done: true, ..NOTHING }));
+    assert_eq!(assembly.read(None, b" [DONE]"), Ok(Said::Done));
 }
 
 #[test]
@@ -191,9 +185,8 @@ fn stream(pieces: &[String], end: &str) -> Vec<u8> {
         json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
         json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}),
     ];
-    let mut bytes: String = said.chain(tail).map(|chunk| format!("data: {chunk}{end}{end}")).collect();
-    bytes.push_str(&format!("data: [DONE]{end}{end}"));
-    bytes.into_bytes()
+    let data = said.chain(tail).map(|chunk| chunk.to_string()).chain(["[DONE]".to_owned()]);
+    data.flat_map(|data| ["data: ", &data, end, end].concat().into_bytes()).collect()
 }
 
 proptest! {
