@@ -17,4 +17,5 @@ pub mod http;
 pub mod learn;
 pub mod ledger;
 pub mod policy;
+pub mod simulate;
 pub mod telemetry;

@@ -8,4 +8,5 @@ mod learn;
 mod ledger;
 mod policy;
 mod samples;
+mod simulate;
 mod support;
