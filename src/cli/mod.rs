@@ -1,1 +1,91 @@
-//! (to come)
+//! The command line: one file a command, each thin. What a command prints on the standard output is its result;
+//! what it says on the way goes to the standard error.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks by printing")]
+
+pub mod check;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// One OpenAI-compatible endpoint that learns which model answers what.
+///
+/// Point an OpenAI client at it (only its base URL changes), ask for the model `auto`, and each prompt goes to the
+/// cheapest model that answers it well. What that is, it learns from what happens.
+///
+/// See it learn, without any key:      pointsman demo
+/// Serve, with a key in the environment: OPENAI_API_KEY=... pointsman serve
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, verbatim_doc_comment, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration, and show what it comes to.
+    Check(check::Args),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The configuration file. Without one: `pointsman.toml` in this folder if it is there, else the keys in the
+    /// environment.
+    #[arg(long, short, value_name = "FILE", env = "POINTSMAN_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+impl Source {
+    /// The file to read, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        let here = || Some(PathBuf::from("pointsman.toml")).filter(|file| file.is_file());
+        self.config.clone().or_else(here)
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was called or configured wrongly; exit code 2.
+    Usage(String),
+    /// It went wrong on the way; exit code 1.
+    Failed(String),
+}
+
+impl Failure {
+    /// A failure on the way.
+    pub fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Usage(sentence) | Self::Failed(sentence)) = self;
+        f.write_str(sentence)
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// [`Failure`] says why it could not be done, in words for the terminal.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Check(args) => check::run(&args),
+    }
+}

@@ -13,14 +13,15 @@ mod catalogue;
 mod environment;
 pub mod prices;
 mod raw;
+mod sections;
 mod sift;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use catalogue::Discovery;
 pub use environment::Environment;
-pub use raw::Server;
+pub use sections::{Sections, Server};
 use serde::Serialize;
 
 use crate::base::{Digest, Problem};
@@ -32,8 +33,8 @@ pub const VERSION: u32 = 1;
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen, how to stop.
-    pub server: Server,
+    /// The settings of every part.
+    pub sections: Sections,
     /// The data folder, if the file names one.
     pub data: Option<PathBuf>,
     /// What can be called, without what is still to be discovered.
@@ -59,6 +60,19 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 impl Config {
+    /// Reads this file, or the environment where there is none.
+    ///
+    /// # Errors
+    /// Every mistake at once; a file that cannot be read is one.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
+        let Some(file) = file else { return Ok(Self::of_environment(environment)) };
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let found = format!("the file {}, which cannot be read ({error})", file.display());
+            Problems(vec![Problem::new("", found, "a file in TOML; pointsman check FILE tells what is wrong with one")])
+        })?;
+        Self::read(&text, environment)
+    }
+
     /// Reads the text of a file. Providers come from the file, or from the environment if it names none.
     ///
     /// # Errors
@@ -76,20 +90,16 @@ impl Config {
             }
         }
         let mut parts = catalogue::Parts::default();
-        let found = parts.of_file(&file, environment);
+        let mut found = parts.of_file(&file, environment);
+        let (data, sections) = (file.data.clone(), file.sections());
+        found.extend(sections.problems());
         // What lies at or under something that could not be read is a mere consequence of it.
         let told: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
         problems.extend(found.into_iter().filter(|problem| !told.iter().any(|path| lies_under(&problem.path, path))));
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self {
-            server: file.server,
-            data: file.data,
-            catalog: parts.catalog(),
-            discoveries: parts.discoveries,
-            warnings: parts.warnings,
-        })
+        Ok(Self { sections, data, catalog: parts.catalog(), discoveries: parts.discoveries, warnings: parts.warnings })
     }
 
     /// The configuration of a machine without a file: every default, and the providers whose keys or addresses
@@ -99,7 +109,7 @@ impl Config {
         let mut parts = catalogue::Parts::default();
         parts.of_environment(environment);
         Self {
-            server: Server::default(),
+            sections: Sections::default(),
             data: None,
             catalog: parts.catalog(),
             discoveries: parts.discoveries,
@@ -128,10 +138,10 @@ impl Config {
         #[derive(Serialize)]
         struct Resolved<'a> {
             version: u32,
-            server: &'a Server,
+            sections: &'a Sections,
             catalog: Digest,
         }
-        Digest::of_json(&Resolved { version: VERSION, server: &self.server, catalog: self.catalog.digest })
+        Digest::of_json(&Resolved { version: VERSION, sections: &self.sections, catalog: self.catalog.digest })
     }
 }
 

@@ -1,25 +1,38 @@
 //! The file as it is written: every field may be absent, nothing is checked yet.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+use super::sections::{Sections, Server};
 use crate::catalog::{Capability, Price};
+use crate::{embed, learn, ledger, policy};
 
 /// `pointsman.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub(super) version: Option<u32>,
-    pub(super) server: Server,
     pub(super) data: Option<PathBuf>,
     pub(super) baseline: Option<String>,
     pub(super) aliases: BTreeMap<String, OneOrMany>,
     pub(super) providers: BTreeMap<String, Provider>,
     pub(super) deployments: Vec<Deployment>,
+    server: Server,
+    embed: embed::Config,
+    policy: policy::Config,
+    learn: learn::Config,
+    ledger: ledger::Config,
+}
+
+impl File {
+    /// The settings of every part. Serde's `flatten` would do this, but then unknown keys would pass.
+    pub(super) fn sections(self) -> Sections {
+        let Self { server, embed, policy, learn, ledger, .. } = self;
+        Sections { server, embed, policy, learn, ledger }
+    }
 }
 
 /// `[providers.NAME]`
@@ -108,22 +121,5 @@ impl<'de> Deserialize<'de> for KeySource {
         }
 
         deserializer.deserialize_any(Source)
-    }
-}
-
-/// `[server]`: where Pointsman listens, and how it stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Address and port. Without keys of its own, Pointsman should not listen to more than this machine.
-    pub listen: SocketAddr,
-    /// How long answers that are under way may take to end after the process was told to stop.
-    #[serde(with = "crate::base::duration")]
-    pub drain: std::time::Duration,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8484)), drain: std::time::Duration::from_secs(30) }
     }
 }

@@ -1,0 +1,66 @@
+//! The settings of every part, each a `[section]` of the file.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::Problem;
+use crate::{embed, learn, ledger, policy};
+
+/// One `Config` a part. What the file does not say stands at its default.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sections {
+    /// `[server]`
+    pub server: Server,
+    /// `[embed]`
+    pub embed: embed::Config,
+    /// `[policy]`
+    pub policy: policy::Config,
+    /// `[learn]`
+    pub learn: learn::Config,
+    /// `[ledger]`
+    pub ledger: ledger::Config,
+}
+
+impl Sections {
+    /// What every part finds wrong with its own settings.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let found = [
+            ("server", self.server.problems()),
+            ("embed", self.embed.problems()),
+            ("policy", self.policy.problems()),
+            ("learn", self.learn.problems()),
+            ("ledger", self.ledger.problems()),
+        ];
+        found
+            .into_iter()
+            .flat_map(|(section, problems)| problems.into_iter().map(move |problem| problem.inside(section)))
+            .collect()
+    }
+}
+
+/// `[server]`: where Pointsman listens, and how it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// How long answers that are under way may take to end after the process was told to stop.
+    #[serde(with = "crate::base::duration")]
+    pub drain: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8484)), drain: Duration::from_secs(30) }
+    }
+}
+
+impl Server {
+    fn problems(&self) -> Vec<Problem> {
+        let longest = Duration::from_hours(1);
+        let found = (self.drain > longest).then(|| crate::base::duration::format(self.drain));
+        found.map(|found| Problem::new("drain", found, "up to \"1h\"")).into_iter().collect()
+    }
+}
