@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Source};
 use crate::base::duration;
-use crate::catalog::Deployment;
+use crate::catalog::{Capability, Deployment};
 use crate::config::{Config, Environment, Problems};
 
 /// Check a configuration: all its mistakes at once, each with its path, what was found and what is allowed; or,
@@ -79,10 +79,8 @@ fn summary(config: &Config, file: Option<&Path>) -> String {
     let server = &config.sections.server;
     let encoder = &config.sections.embed;
     lines.push(format!("listens on {}, drains for up to {}", server.listen, duration::format(server.drain)));
-    lines.push(match encoder.enabled {
-        true => format!("encoder {}", encoder.model),
-        false => "no encoder: vectors are lexical".to_owned(),
-    });
+    let lexical = || "no encoder: vectors are lexical".to_owned();
+    lines.push(if encoder.enabled { format!("encoder {}", encoder.model) } else { lexical() });
     if config.is_empty() {
         lines.push("nothing to call: set a key such as OPENAI_API_KEY, or add [providers.NAME]".to_owned());
     } else {
@@ -111,7 +109,7 @@ fn deployments(deployments: &[Deployment]) -> Table {
             dollars(price.map(|price| price.cached_input.unwrap_or(price.input))),
             dollars(price.map(|price| price.output)),
             deployment.context_window.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string()),
-            deployment.capabilities.iter().map(|can| name(can)).collect::<Vec<_>>().join(" "),
+            deployment.capabilities.iter().map(name).collect::<Vec<_>>().join(" "),
             if deployment.auto { "yes" } else { "no" }.to_owned(),
         ]);
     }
@@ -123,6 +121,7 @@ fn deployments(deployments: &[Deployment]) -> Table {
     table
 }
 
-fn name(capability: &crate::catalog::Capability) -> String {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "mapped over references")]
+fn name(capability: &Capability) -> String {
     json!(capability).as_str().unwrap_or_default().to_owned()
 }

@@ -1,6 +1,6 @@
 //! The command line: one file a command, each thin. What a command prints on the standard output is its result;
 //! what it says on the way goes to the standard error.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks by printing")]
+#![expect(clippy::print_stdout, reason = "a command speaks by printing")]
 
 pub mod check;
 
@@ -8,15 +8,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// One OpenAI-compatible endpoint that learns which model answers what.
-///
-/// Point an OpenAI client at it (only its base URL changes), ask for the model `auto`, and each prompt goes to the
-/// cheapest model that answers it well. What that is, it learns from what happens.
-///
-/// See it learn, without any key:      pointsman demo
-/// Serve, with a key in the environment: OPENAI_API_KEY=... pointsman serve
+const ABOUT: &str = "One OpenAI-compatible endpoint that learns which model answers what.
+
+Point an OpenAI client at it (only its base URL changes), ask for the model `auto`, and each prompt goes to the cheapest model that answers it well. What that is, it learns from what happens.";
+
+const START: &str = "To see it learn, without any key:  pointsman demo
+To serve, with a key at hand:      OPENAI_API_KEY=... pointsman serve";
+
+/// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "pointsman", version, verbatim_doc_comment, propagate_version = true)]
+#[command(name = "pointsman", version, propagate_version = true, about = ABOUT, after_help = START)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -84,6 +85,7 @@ impl std::fmt::Display for Failure {
 ///
 /// # Errors
 /// [`Failure`] says why it could not be done, in words for the terminal.
+#[expect(clippy::unused_async, reason = "serving and calling wait; checking does not")]
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Check(args) => check::run(&args),

@@ -216,7 +216,7 @@ impl Answer<'_> {
                 (vec![json!({ "tool_calls": [head] }), json!({ "tool_calls": [body] })], "tool_calls")
             }
         };
-        let between = (self.outcome.total - self.outcome.first_token) / deltas.len().max(1) as u32;
+        let between = self.outcome.total.saturating_sub(self.outcome.first_token) / deltas.len().max(1) as u32;
         let at_once = Duration::ZERO;
         let mut events = vec![(at_once, chunk(json!({ "role": "assistant", "content": "" }), None))];
         for (index, delta) in deltas.into_iter().enumerate() {
