@@ -191,7 +191,13 @@ struct LinUcbArm {
     /// `sum g^(2 age) x x'`.
     squared: Vec<f64>,
     tried: bool,
+    /// The factor of `A` of some updates ago, and for how much longer it is near enough; see [`STALE`].
+    cached: Option<(Vec<f64>, u32)>,
 }
+
+/// Updates of other arms after which a forgetting arm's factor is made anew. With forgetting .997 the sums have shrunk by
+/// 1.2 % by then: nothing next to the bound's own width, and a replay of a wide pool is four times as fast.
+const STALE: u32 = 4;
 
 impl LinUcb {
     /// As the offline benchmark plays it: alpha .3, ridge 1, an untried arm is worth 1. `forgetting` 1 forgets nothing.
@@ -204,7 +210,7 @@ impl LinUcb {
     #[must_use]
     pub fn with(alpha: f64, ridge: f64, forgetting: f64, arms: usize, dimensions: usize) -> Self {
         let sums = Sums::new(dimensions);
-        let arm = LinUcbArm { squared: sums.g.clone(), sums, tried: false };
+        let arm = LinUcbArm { squared: sums.g.clone(), sums, tried: false, cached: None };
         let name = if forgetting < 1.0 { format!("LinUCB, forgetting {forgetting}") } else { "LinUCB".to_owned() };
         Self { name, alpha, ridge, forgetting, untried: 0.0, arms: vec![arm; arms] }
     }
@@ -212,7 +218,7 @@ impl LinUcb {
     /// The bound of every arm at `x`.
     #[must_use]
     pub fn bounds(&self, x: &[f64]) -> Vec<f64> {
-        self.arms.iter().map(|arm| self.bound(arm, x)).collect()
+        self.arms.iter().map(|arm| self.bound(arm, &self.factor(&arm.sums.g, x.len()), x)).collect()
     }
 
     /// The expected coefficients of an arm.
@@ -235,11 +241,10 @@ impl LinUcb {
         a
     }
 
-    fn bound(&self, arm: &LinUcbArm, x: &[f64]) -> f64 {
-        let factor = self.factor(&arm.sums.g, x.len());
+    fn bound(&self, arm: &LinUcbArm, factor: &[f64], x: &[f64]) -> f64 {
         let mut towards = x.to_vec();
-        linalg::solve_lower(&factor, &mut towards);
-        linalg::solve_upper(&factor, &mut towards);
+        linalg::solve_lower(factor, &mut towards);
+        linalg::solve_upper(factor, &mut towards);
         let mean = if arm.tried { linalg::inner(&towards, &arm.sums.b) } else { self.untried };
         let width = linalg::inner(&towards, &linalg::multiply(&arm.squared, &towards))
             + self.ridge * linalg::inner(&towards, &towards);
@@ -254,12 +259,14 @@ impl LinUcb {
                 for value in &mut arm.squared {
                     *value *= self.forgetting * self.forgetting;
                 }
+                arm.cached = arm.cached.take().and_then(|(factor, left)| Some((factor, left.checked_sub(1)?)));
             }
         }
         let arm = &mut self.arms[arm];
         arm.sums.add(1.0, x, reward);
         linalg::add_outer(&mut arm.squared, 1.0, x);
         arm.tried = true;
+        arm.cached = None;
     }
 }
 
@@ -269,7 +276,14 @@ impl OnlinePolicy for LinUcb {
     }
 
     fn score(&mut self, round: &Round<'_>) -> Vec<f64> {
-        certain(&self.bounds(&double(round.x)), round.open)
+        let x = double(round.x);
+        for arm in 0..self.arms.len() {
+            if self.arms[arm].cached.is_none() {
+                self.arms[arm].cached = Some((self.factor(&self.arms[arm].sums.g, x.len()), STALE - 1));
+            }
+        }
+        let bound = |arm: &LinUcbArm| arm.cached.as_ref().map_or(0.0, |(factor, _)| self.bound(arm, factor, &x));
+        certain(&self.arms.iter().map(bound).collect::<Vec<_>>(), round.open)
     }
 
     fn update(&mut self, x: &[f32], arm: usize, quality: f64, penalty: f64) {

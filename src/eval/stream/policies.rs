@@ -1,0 +1,75 @@
+//! Who plays the streams: the served policy, as it is served, and what it must beat.
+
+use std::mem;
+
+use super::{CONTEXT, Maker};
+use crate::policy::baselines::{ContextFree, Fixed, LinUcb, Ucb1};
+use crate::policy::{Algorithm, Bandit, Config, Explore, OnlinePolicy, Round};
+
+/// Answers after which the served policy is made anew. In service that is 64 events or a quarter of a second.
+const PUBLISHED_EVERY: usize = 16;
+
+/// A policy that learns in batches, as one does that serves from published snapshots.
+struct Published<P> {
+    inner: P,
+    waiting: Vec<(Vec<f32>, usize, f64, f64)>,
+}
+
+impl<P: OnlinePolicy> OnlinePolicy for Published<P> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn score(&mut self, round: &Round<'_>) -> Vec<f64> {
+        self.inner.score(round)
+    }
+
+    fn update(&mut self, x: &[f32], arm: usize, quality: f64, penalty: f64) {
+        self.waiting.push((x.to_vec(), arm, quality, penalty));
+        if self.waiting.len() >= PUBLISHED_EVERY {
+            for (x, arm, quality, penalty) in mem::take(&mut self.waiting) {
+                self.inner.update(&x, arm, quality, penalty);
+            }
+        }
+    }
+}
+
+fn maker<P: OnlinePolicy + 'static>(name: &str, make: impl Fn(usize) -> P + Send + Sync + 'static) -> Maker<'static> {
+    (name.to_owned(), Box::new(move |arms| Box::new(make(arms))))
+}
+
+fn served(name: &'static str, algorithm: Algorithm) -> Maker<'static> {
+    maker(name, move |arms| Published {
+        inner: Bandit::new(name, Config { algorithm, ..Config::default() }, Explore::Floor, arms),
+        waiting: Vec::new(),
+    })
+}
+
+/// The policies of the online columns. Pointsman's come first; they start knowing nothing.
+#[must_use]
+pub fn cold() -> Vec<Maker<'static>> {
+    vec![
+        served("pointsman, cold", Algorithm::Thompson),
+        served("pointsman, SquareCB", Algorithm::SquareCb),
+        maker("LinUCB", |arms| LinUcb::new(1.0, arms, CONTEXT)),
+        maker("Thompson, no context", ContextFree::new),
+        maker("UCB1", Ucb1::new),
+        maker("random", Fixed::uniform),
+    ]
+}
+
+/// The policies of the drift columns.
+#[must_use]
+pub fn drifting() -> Vec<Maker<'static>> {
+    vec![
+        served("pointsman, cold", Algorithm::Thompson),
+        maker("LinUCB", |arms| LinUcb::new(1.0, arms, CONTEXT)),
+        maker("LinUCB, forgetting .997", |arms| LinUcb::new(0.997, arms, CONTEXT)),
+    ]
+}
+
+/// The policies that are paced by a budget.
+#[must_use]
+pub fn paced() -> Vec<Maker<'static>> {
+    vec![served("pointsman, cold", Algorithm::Thompson)]
+}
