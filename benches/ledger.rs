@@ -74,7 +74,9 @@ fn say(what: &str, count: usize, took: Duration) {
 }
 
 fn events() -> Vec<Event> {
-    (0..REQUESTS).flat_map(|n| [Event::Decided(Box::new(decided(n))), Event::Completed(Box::new(completed(n)))]).collect()
+    (0..REQUESTS)
+        .flat_map(|n| [Event::Decided(Box::new(decided(n))), Event::Completed(Box::new(completed(n)))])
+        .collect()
 }
 
 fn model(arm: usize) -> ModelId {

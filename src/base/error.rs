@@ -197,6 +197,40 @@ impl Error {
     pub const fn blame(&self) -> Blame {
         self.kind.blame()
     }
+
+    /// `error.type` of an error body, in OpenAI's words.
+    #[must_use]
+    pub const fn openai_type(&self) -> &'static str {
+        match self.kind {
+            Kind::InvalidRequest
+            | Kind::NotFound
+            | Kind::TooLarge
+            | Kind::NoEligibleDeployment
+            | Kind::ContextLength
+            | Kind::ContentPolicy => "invalid_request_error",
+            Kind::Unauthorized => "authentication_error",
+            Kind::Forbidden => "permission_error",
+            Kind::RateLimited => "rate_limit_error",
+            Kind::BudgetExceeded => "insufficient_quota",
+            Kind::UpstreamTimeout | Kind::UpstreamUnavailable | Kind::UpstreamProtocol => "upstream_error",
+            Kind::Overloaded | Kind::Internal => "server_error",
+        }
+    }
+
+    /// `error.code` of an error body: OpenAI's own where it has one for the case, because clients branch on
+    /// those, else the name of the kind.
+    #[must_use]
+    pub fn openai_code(&self) -> &'static str {
+        match self.kind {
+            Kind::NotFound if self.param.as_deref() == Some("model") => "model_not_found",
+            Kind::Unauthorized => "invalid_api_key",
+            Kind::ContextLength => "context_length_exceeded",
+            Kind::ContentPolicy => "content_policy_violation",
+            Kind::RateLimited => "rate_limit_exceeded",
+            Kind::BudgetExceeded => "insufficient_quota",
+            kind => kind.name(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub struct Fault {
     pub class: Class,
     /// What it says, in a sentence for the caller.
     pub message: String,
+    /// The field of the request that it finds wrong.
+    pub param: Option<String>,
     /// How long it wants to be left alone.
     pub retry_after: Option<Duration>,
 }
@@ -78,12 +80,13 @@ pub struct Fault {
 impl Fault {
     /// A failure of this class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None }
+        Self { class, message: message.into(), param: None, retry_after: None }
     }
 }
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        Self::new(fault.class.kind(), fault.message).with_retry(fault.class.retry()).with_retry_after(fault.retry_after)
+        let error = Self { param: fault.param, ..Self::new(fault.class.kind(), fault.message) };
+        error.with_retry(fault.class.retry()).with_retry_after(fault.retry_after)
     }
 }

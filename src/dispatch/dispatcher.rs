@@ -127,7 +127,7 @@ impl Dispatcher {
                     let closed = self.doors.closed_for(&step.deployment.id).map_or(Duration::ZERO, |(wait, _)| wait);
                     wait.max(closed)
                 }
-                _ => match self.doors.enter(&step.deployment.id) {
+                _ => match self.doors.enter(step.deployment) {
                     Ok(permit) if step.tries == 0 || self.budget.take() => return Ok((index, permit)),
                     Ok(_) => {
                         step.barred = true;

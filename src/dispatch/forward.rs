@@ -16,7 +16,7 @@ impl Dispatcher {
     /// # Errors
     /// What the deployment answered, or why it did not.
     pub async fn embeddings(&self, deployment: &Deployment, body: Bytes) -> Result<Bytes, Error> {
-        let mut permit = self.doors.enter(&deployment.id).map_err(|wait| {
+        let mut permit = self.doors.enter(deployment).map_err(|wait| {
             let message = "the deployment is resting after failures; try again later";
             Error::new(Kind::UpstreamUnavailable, message).with_retry_after(Some(wait))
         })?;
@@ -36,8 +36,7 @@ impl Dispatcher {
             }
             Err(fault) => {
                 permit.failed(&fault);
-                let after = fault.retry_after;
-                Err(Error::from(fault).with_retry_after(after))
+                Err(Error::from(fault))
             }
         }
     }

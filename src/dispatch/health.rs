@@ -9,8 +9,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Config;
 use super::breaker::Breaker;
-use crate::base::{Clock, DeploymentId};
-use crate::catalog::{Availability, Health};
+use crate::base::{Clock, DeploymentId, Secret};
+use crate::catalog::{Availability, Deployment, Health};
 use crate::dialect::{Class, Fault};
 
 /// How long to wait where as many requests are in flight as may be.
@@ -26,6 +26,9 @@ pub(super) struct Doors {
 /// One deployment's door.
 #[derive(Debug, Default)]
 struct Door {
+    /// What stands behind it: a deployment that was given a new address or key has done nothing wrong yet.
+    base_url: String,
+    key: Option<Secret>,
     in_flight: AtomicU32,
     breaker: Mutex<Breaker>,
 }
@@ -45,15 +48,22 @@ impl Doors {
         Self { config, clock, by_deployment: RwLock::default() }
     }
 
-    fn door(&self, deployment: &DeploymentId) -> Arc<Door> {
-        if let Some(door) = self.by_deployment.read().get(deployment) {
+    fn door(&self, deployment: &Deployment) -> Arc<Door> {
+        let same = |door: &Door| door.base_url == deployment.base_url && door.key == deployment.key;
+        if let Some(door) = self.by_deployment.read().get(&deployment.id).filter(|door| same(door)) {
             return door.clone();
         }
-        self.by_deployment.write().entry(deployment.clone()).or_default().clone()
+        let mut doors = self.by_deployment.write();
+        let door = doors.entry(deployment.id.clone()).or_default();
+        if !same(door) {
+            let (base_url, key) = (deployment.base_url.clone(), deployment.key.clone());
+            *door = Arc::new(Door { base_url, key, ..Door::default() });
+        }
+        door.clone()
     }
 
     /// Lets a request in, or says how long to wait.
-    pub(super) fn enter(&self, deployment: &DeploymentId) -> Result<Permit, Duration> {
+    pub(super) fn enter(&self, deployment: &Deployment) -> Result<Permit, Duration> {
         let door = self.door(deployment);
         let limit = self.config.max_in_flight.unwrap_or(u32::MAX);
         let more = |count: u32| (count < limit).then_some(count.saturating_add(1));

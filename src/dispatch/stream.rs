@@ -283,9 +283,9 @@ impl Stream for Committed {
 /// The last event of a stream that broke off, in OpenAI's shape, with what is known of the usage. No `[DONE]`
 /// follows it.
 fn error_event(error: &Error, usage: Option<&Usage>) -> Bytes {
-    let kind = error.kind.name();
+    let (kind, code) = (error.openai_type(), error.openai_code());
     let mut event = json!({
-        "error": { "message": error.message, "type": kind, "param": null, "code": kind }
+        "error": { "message": error.message, "type": kind, "param": error.param, "code": code }
     });
     if let Some(Usage { prompt_tokens, completion_tokens, .. }) = usage {
         let total_tokens = prompt_tokens.zip(*completion_tokens).map(|(prompt, completion)| prompt + completion);

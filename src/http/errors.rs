@@ -60,9 +60,9 @@ impl IntoResponse for Failed {
         }
         let mut inner = json!({
             "message": error.message,
-            "type": type_of(error.kind),
+            "type": error.openai_type(),
             "param": error.param,
-            "code": code(&error),
+            "code": error.openai_code(),
         });
         if let Some(refused) = &refused {
             inner["metadata"] = json!({"decision": refused.facts.decision, "attempts": refused.attempts});
@@ -98,36 +98,5 @@ pub(super) const fn status(kind: Kind) -> StatusCode {
         Kind::UpstreamProtocol => StatusCode::BAD_GATEWAY,
         Kind::UpstreamUnavailable | Kind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// OpenAI's `type`.
-const fn type_of(kind: Kind) -> &'static str {
-    match kind {
-        Kind::InvalidRequest
-        | Kind::NotFound
-        | Kind::TooLarge
-        | Kind::NoEligibleDeployment
-        | Kind::ContextLength
-        | Kind::ContentPolicy => "invalid_request_error",
-        Kind::Unauthorized => "authentication_error",
-        Kind::Forbidden => "permission_error",
-        Kind::RateLimited => "rate_limit_error",
-        Kind::BudgetExceeded => "insufficient_quota",
-        Kind::UpstreamTimeout | Kind::UpstreamUnavailable | Kind::UpstreamProtocol => "upstream_error",
-        Kind::Overloaded | Kind::Internal => "server_error",
-    }
-}
-
-/// OpenAI's `code` where it has one, else our own name of the kind.
-fn code(error: &Error) -> &'static str {
-    match error.kind {
-        Kind::NotFound if error.param.as_deref() == Some("model") => "model_not_found",
-        Kind::Unauthorized => "invalid_api_key",
-        Kind::ContextLength => "context_length_exceeded",
-        Kind::ContentPolicy => "content_policy_violation",
-        Kind::RateLimited => "rate_limit_exceeded",
-        Kind::BudgetExceeded => "insufficient_quota",
-        kind => kind.name(),
     }
 }

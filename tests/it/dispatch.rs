@@ -248,6 +248,31 @@ async fn a_deployment_that_keeps_failing_is_left_alone_and_the_client_is_told_fo
 }
 
 #[tokio::test]
+async fn a_deployment_with_a_new_key_is_not_judged_by_the_old_one() {
+    let upstream = Upstream::start().await;
+    let dispatcher = dispatcher(hasty());
+    let (old, plan) = catalog(vec![deployment(&upstream, "d", "401")]);
+    assert!(dispatcher.run(&plan, &request(false), &old, Seed(3), &Journal::default()).await.is_err());
+    assert!(dispatcher.availability().of(&"d".into()).closed_for.is_some());
+    let (new, plan) = catalog(vec![deployment(&upstream, "d", "good")]);
+    assert!(dispatcher.run(&plan, &request(false), &new, Seed(3), &Journal::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_full_deployment_sends_the_next_request_to_the_other() {
+    let upstream = Upstream::start().await;
+    let dispatcher = dispatcher(Config { max_in_flight: Some(1), ..hasty() });
+    let (catalog, plan) = catalog(vec![deployment(&upstream, "small", "good"), deployment(&upstream, "other", "good")]);
+    let run =
+        async || dispatcher.run(&plan, &request(true), &catalog, Seed(3), &Journal::default()).await.expect("served");
+    let first = run().await;
+    let second = run().await;
+    assert_eq!((first.served.as_str(), second.served.as_str()), ("small", "other"));
+    drop(first);
+    assert_eq!(run().await.served.as_str(), "small");
+}
+
+#[tokio::test]
 async fn the_soonest_deployment_says_when_to_come_back() {
     let upstream = Upstream::start().await;
     let dispatcher = dispatcher(hasty());

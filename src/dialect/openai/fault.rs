@@ -26,9 +26,9 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Fault {
     let said = Said::of(body);
     let class = classify(Some(status), &said);
-    let message = match said.message {
+    let message = match &said.message {
         // A provider's word on a bad key may quote the key.
-        Some(message) if class != Class::KeyDead => shorten(&message).into_owned(),
+        Some(message) if class != Class::KeyDead => shorten(message).into_owned(),
         _ => match class {
             Class::KeyDead => format!("the provider refuses the key it was given ({status})"),
             _ => format!("the provider answered with status {status}"),
@@ -36,7 +36,7 @@ pub fn refusal(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) ->
     };
     let waits = matches!(class, Class::RateLimited | Class::Quota | Class::Broken);
     let retry_after = if waits { wait(headers, now).or_else(|| wait_in_words(&message)) } else { None };
-    Fault { class, message, retry_after }
+    Fault { class, message, param: said.param, retry_after }
 }
 
 /// Reads an error that came where an answer was expected.
@@ -48,7 +48,7 @@ pub(super) fn in_answer(body: &[u8]) -> Fault {
         _ => "the provider sent an error in place of an answer".to_owned(),
     };
     let retry_after = wait_in_words(&message);
-    Fault { class, message, retry_after }
+    Fault { class, message, param: said.param, retry_after }
 }
 
 /// The error in a body that is not an answer, if it is one.
@@ -60,6 +60,7 @@ pub(super) fn if_error(body: &[u8]) -> Option<Fault> {
 #[derive(Debug, Default)]
 struct Said<'a> {
     message: Option<Cow<'a, str>>,
+    param: Option<String>,
     /// `code`, `type` and `status`, in small letters, separated by spaces.
     names: String,
 }
@@ -76,6 +77,8 @@ struct Inner<'a> {
     message: Option<&'a RawValue>,
     #[serde(borrow)]
     detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    param: Option<&'a RawValue>,
     #[serde(borrow)]
     code: Option<&'a RawValue>,
     #[serde(borrow, rename = "type")]
@@ -99,14 +102,15 @@ impl<'a> Said<'a> {
         };
         let outer = serde_json::from_str::<Object<Outer<'a>>>(json).ok().and_then(|Object(outer)| outer.error);
         if let Some(message) = outer.and_then(text) {
-            return Self { message: Some(message), names: String::new() };
+            return Self { message: Some(message), ..Self::default() };
         }
         let json = outer.map_or(json, RawValue::get);
         let Ok(Object(inner)) = serde_json::from_str::<Object<Inner<'a>>>(json) else { return Self::default() };
         let message = inner.message.or(inner.detail).map(|raw| text(raw).unwrap_or(Cow::Borrowed(raw.get())));
         let names = [inner.code, inner.kind, inner.status].into_iter().flatten();
         let names: Vec<Cow<'_, str>> = names.map(|raw| text(raw).unwrap_or(Cow::Borrowed(raw.get()))).collect();
-        Self { message, names: names.join(" ").to_lowercase() }
+        let param = inner.param.and_then(text).map(Cow::into_owned);
+        Self { message, param, names: names.join(" ").to_lowercase() }
     }
 
     /// A status among the names, as aggregators put it into `code`.

@@ -87,7 +87,7 @@ fn flow(body: Body, journal: &Journal) -> Flow {
     let deployment = deployment(Some(2.0));
     let body_in = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello world"}]}"#;
     let request = ChatRequest::parse(Endpoint::ChatCompletions, Bytes::from_static(body_in.as_bytes())).expect("good");
-    let Ok(permit) = doors.enter(&deployment.id) else { panic!("nothing has failed yet") };
+    let Ok(permit) = doors.enter(&deployment) else { panic!("nothing has failed yet") };
     let running = Running::new(&deployment, &request, permit, clock, journal);
     let now = Instant::now();
     let limits = Limits {
@@ -187,7 +187,11 @@ async fn whatever_fails_after_the_content_is_one_error_event_and_never_a_done() 
         assert_eq!(start.elapsed(), Duration::from_secs(seconds));
         let error = text.rsplit_once("data: ").expect("an event").1;
         let event: serde_json::Value = serde_json::from_str(error).expect("JSON");
-        assert_eq!(event["error"]["code"], kind.name(), "{text}");
+        assert_eq!(
+            (&event["error"]["code"], &event["error"]["type"]),
+            (&kind.name().into(), &"upstream_error".into()),
+            "{text}"
+        );
         assert_eq!(event["usage"]["completion_tokens"], 1, "{text}");
         assert_eq!(text.matches("\"error\"").count(), 1, "{text}");
         assert!(!text.contains("[DONE]"), "{text}");
