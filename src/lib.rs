@@ -1,6 +1,7 @@
 //! Pointsman: one OpenAI-compatible endpoint that learns which model answers what.
 
 pub mod admission;
+pub mod app;
 pub mod base;
 pub mod cache;
 pub mod catalog;

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command speaks by printing")]
 
 pub mod check;
+pub mod serve;
 
 use std::path::PathBuf;
 
@@ -26,8 +27,9 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "what each command does stands at its Args, where the help text is made from")]
 pub enum Command {
-    /// Check a configuration, and show what it comes to.
+    Serve(serve::Args),
     Check(check::Args),
 }
 
@@ -85,9 +87,9 @@ impl std::fmt::Display for Failure {
 ///
 /// # Errors
 /// [`Failure`] says why it could not be done, in words for the terminal.
-#[expect(clippy::unused_async, reason = "serving and calling wait; checking does not")]
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Serve(args) => serve::run(&args).await,
         Command::Check(args) => check::run(&args),
     }
 }

@@ -11,11 +11,13 @@
 
 mod catalogue;
 mod environment;
+mod presets;
 pub mod prices;
 mod raw;
 mod sections;
 mod sift;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,8 @@ use serde::Serialize;
 
 use crate::base::{Digest, Problem};
 use crate::catalog::Catalog;
+use crate::gateway::Live;
+use crate::policy::Preferences;
 
 /// The only version of the file's format so far.
 pub const VERSION: u32 = 1;
@@ -39,6 +43,8 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// What can be called, without what is still to be discovered.
     pub catalog: Catalog,
+    /// What `auto:NAME` weighs.
+    pub presets: BTreeMap<String, Preferences>,
     /// Providers whose models are to be asked for at start.
     pub discoveries: Vec<Discovery>,
     /// What is allowed and yet worth saying, each once: prices that are not known, for example.
@@ -91,6 +97,7 @@ impl Config {
         }
         let mut parts = catalogue::Parts::default();
         let mut found = parts.of_file(&file, environment);
+        let presets = presets::presets(&file.presets, &mut found);
         let (data, sections) = (file.data.clone(), file.sections());
         found.extend(sections.problems());
         // What lies at or under something that could not be read is a mere consequence of it.
@@ -99,7 +106,8 @@ impl Config {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self { sections, data, catalog: parts.catalog(), discoveries: parts.discoveries, warnings: parts.warnings })
+        let catalog = parts.catalog();
+        Ok(Self { sections, data, presets, catalog, discoveries: parts.discoveries, warnings: parts.warnings })
     }
 
     /// The configuration of a machine without a file: every default, and the providers whose keys or addresses
@@ -111,6 +119,7 @@ impl Config {
         Self {
             sections: Sections::default(),
             data: None,
+            presets: Live::built_in_presets(),
             catalog: parts.catalog(),
             discoveries: parts.discoveries,
             warnings: parts.warnings,
@@ -139,9 +148,11 @@ impl Config {
         struct Resolved<'a> {
             version: u32,
             sections: &'a Sections,
+            presets: &'a BTreeMap<String, Preferences>,
             catalog: Digest,
         }
-        Digest::of_json(&Resolved { version: VERSION, sections: &self.sections, catalog: self.catalog.digest })
+        let Self { sections, presets, catalog, .. } = self;
+        Digest::of_json(&Resolved { version: VERSION, sections, presets, catalog: catalog.digest })
     }
 }
 
@@ -199,6 +210,24 @@ name = "qwen"
     fn a_key_that_is_not_set_is_told_by_its_name() {
         let found = problems("version = 1\n[providers.mistral]\nkey = { env = 'NO_SUCH' }\n");
         insta::assert_snapshot!(found.join("\n"));
+    }
+
+    #[test]
+    fn a_preset_says_only_what_differs_and_money_has_its_unit() {
+        let text =
+            "version = 1\n[providers.openai]\n[presets.frugal]\ncost = { relative = 0.5 }\nmax_cost = '0.02 USD'\n";
+        let config = Config::read(text, &environment(&[("OPENAI_API_KEY", "k")])).expect("is right");
+        let frugal = config.presets["frugal"];
+        assert_eq!((frugal.max_cost, frugal.latency_per_second), (Some(crate::base::Usd(0.02)), 0.001));
+        assert_eq!(config.presets.len(), 4);
+        let found = problems("version = 1\n[providers.openai]\n[presets.x]\nmax_cost = '2 EUR'\nmin_quality = 2.0\n");
+        insta::assert_snapshot!(found.join("\n"));
+    }
+
+    #[test]
+    fn a_door_without_keys_opens_on_this_machine_only() {
+        let text = "version = 1\n[providers.openai]\n[server]\nlisten = '0.0.0.0:8484'\n";
+        insta::assert_snapshot!(problems(text).join("\n"));
     }
 
     #[test]

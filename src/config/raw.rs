@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+use super::presets::Preset;
 use super::sections::{Sections, Server};
 use crate::catalog::{Capability, Price};
-use crate::{embed, learn, ledger, policy};
+use crate::{admission, cache, dispatch, embed, gateway, http, learn, ledger, policy, telemetry};
 
 /// `pointsman.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -20,18 +21,25 @@ pub(super) struct File {
     pub(super) aliases: BTreeMap<String, OneOrMany>,
     pub(super) providers: BTreeMap<String, Provider>,
     pub(super) deployments: Vec<Deployment>,
+    pub(super) presets: BTreeMap<String, Preset>,
     server: Server,
+    admission: admission::Config,
+    cache: cache::Config,
     embed: embed::Config,
     policy: policy::Config,
+    dispatch: dispatch::Config,
+    gateway: gateway::Config,
     learn: learn::Config,
     ledger: ledger::Config,
+    http: http::Config,
+    log: telemetry::Config,
 }
 
 impl File {
     /// The settings of every part. Serde's `flatten` would do this, but then unknown keys would pass.
     pub(super) fn sections(self) -> Sections {
-        let Self { server, embed, policy, learn, ledger, .. } = self;
-        Sections { server, embed, policy, learn, ledger }
+        let Self { server, admission, cache, embed, policy, dispatch, gateway, learn, ledger, http, log, .. } = self;
+        Sections { server, admission, cache, embed, policy, dispatch, gateway, learn, ledger, http, log }
     }
 }
 

@@ -6,32 +6,61 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::Problem;
-use crate::{embed, learn, ledger, policy};
+use crate::{admission, cache, dispatch, embed, gateway, http, learn, ledger, policy, telemetry};
 
 /// One `Config` a part. What the file does not say stands at its default.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Sections {
     /// `[server]`
     pub server: Server,
+    /// `[admission]`
+    pub admission: admission::Config,
+    /// `[cache]`
+    pub cache: cache::Config,
     /// `[embed]`
     pub embed: embed::Config,
     /// `[policy]`
     pub policy: policy::Config,
+    /// `[dispatch]`
+    pub dispatch: dispatch::Config,
+    /// `[gateway]`
+    pub gateway: gateway::Config,
     /// `[learn]`
     pub learn: learn::Config,
     /// `[ledger]`
     pub ledger: ledger::Config,
+    /// `[http]`
+    pub http: http::Config,
+    /// `[log]`
+    pub log: telemetry::Config,
 }
 
 impl Sections {
+    /// A door without keys that stands open to other machines.
+    #[must_use]
+    pub fn open_door(&self) -> Option<Problem> {
+        let listen = self.server.listen;
+        (self.admission.keys.is_empty() && !listen.ip().is_loopback()).then(|| {
+            let allowed =
+                "an address of this machine alone, such as 127.0.0.1:8484, or [[admission.keys]] for its callers";
+            Problem::new("listen", format!("{listen}, open to other machines without a key"), allowed)
+        })
+    }
+
     /// What every part finds wrong with its own settings.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let found = [
             ("server", self.server.problems()),
+            ("admission", self.admission.problems()),
+            ("cache", self.cache.problems()),
             ("embed", self.embed.problems()),
             ("policy", self.policy.problems()),
+            ("dispatch", self.dispatch.problems()),
+            ("gateway", self.gateway.problems()),
             ("learn", self.learn.problems()),
             ("ledger", self.ledger.problems()),
+            ("http", self.http.problems()),
+            ("server", self.open_door().into_iter().collect()),
         ];
         found
             .into_iter()

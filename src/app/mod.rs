@@ -1,0 +1,175 @@
+//! The composition root: from a checked configuration to running parts, and to an orderly end.
+//!
+//! The order of starting is the order of need: ledger, what was learned (the newest snapshot and the events after
+//! it), encoder (its weights are read in the background; until then decisions are made on the lexical context),
+//! dispatcher, gateway, learner. The order of stopping is the reverse: no new requests, the answers under way end
+//! (or are cut off when their time is up), every one of them is in the ledger, the ledger is on disk, the learner
+//! has learned it and written a snapshot.
+
+mod discover;
+mod reload;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use discover::discover;
+pub use reload::{Reloaded, follow};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::base::{Clock, SystemClock};
+use crate::cache::ExactCache;
+use crate::config::{Config, Environment};
+use crate::dispatch::Dispatcher;
+use crate::embed::{self, LoadError};
+use crate::features::Extractor;
+use crate::gateway::{Gateway, Live, Parts};
+use crate::http;
+use crate::learn::{self, Learner, Snapshots};
+use crate::ledger::{Ledger, LedgerError, SqliteLedger};
+
+/// Why Pointsman did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder, or what is in it, cannot be used.
+    #[error("the data folder {}: {source}", folder.display())]
+    Data {
+        /// Which one.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: LedgerError,
+    },
+    /// The encoder's settings make no sense.
+    #[error("{0}")]
+    Encoder(#[from] LoadError),
+    /// Calls cannot be made.
+    #[error("{0}")]
+    Dispatch(crate::base::Error),
+    /// A blocking task was lost.
+    #[error("a part did not start: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// Pointsman, running.
+#[derive(Debug)]
+pub struct App {
+    gateway: Arc<Gateway>,
+    learner: learn::Handle,
+    config: Config,
+    /// Tasks beside the requests' path; waited for at the end.
+    tasks: TaskTracker,
+    /// Tells them to end.
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Starts every part with this configuration, on what the data folder holds. `progress` is told how the encoder
+    /// comes along.
+    ///
+    /// # Errors
+    /// If the data folder cannot be used (another process has it, for example) or a part cannot be set up.
+    pub async fn start(config: Config, data: &Path, progress: embed::Progress) -> Result<Self, StartError> {
+        let sections = config.sections.clone();
+        let features = Arc::new(Extractor::new());
+        let (ledger, learner, snapshots) = {
+            let (folder, schema) = (data.to_owned(), features.schema().clone());
+            let (settings, learn, policy) = (sections.ledger.clone(), sections.learn.clone(), sections.policy.clone());
+            tokio::task::spawn_blocking(move || {
+                let ledger = SqliteLedger::open(&folder, &settings)?;
+                let snapshots = Snapshots::new(folder.join("snapshots"), learn.snapshots_kept);
+                let learner = snapshots.boot(Learner::new(policy, schema, &learn), &ledger)?;
+                Ok((Arc::new(ledger) as Arc<dyn Ledger>, learner, snapshots))
+            })
+            .await?
+            .map_err(|source| StartError::Data { folder: data.to_owned(), source })?
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let dispatcher = Dispatcher::new(sections.dispatch, Arc::clone(&clock)).map_err(StartError::Dispatch)?;
+        let gateway = Arc::new(Gateway::new(Parts {
+            live: Live {
+                catalog: Arc::new(config.catalog.clone()),
+                policy: learner.publish(),
+                features,
+                presets: config.presets.clone(),
+                config: config.digest(),
+            },
+            admission: Admission::new(&sections.admission),
+            cache: ExactCache::new(sections.cache),
+            embedder: embed::load(&sections.embed, progress)?,
+            dispatcher: Arc::new(dispatcher),
+            ledger: Arc::clone(&ledger),
+            clock,
+            // A decision's name is random enough; this tells two processes apart.
+            seed: uuid::Uuid::new_v4().as_u64_pair().0,
+            config: sections.gateway,
+        }));
+        let publisher = Arc::downgrade(&gateway);
+        let learner = learn::start(learner, ledger, Some(snapshots), &sections.learn, move |policy| {
+            if let Some(gateway) = publisher.upgrade() {
+                gateway.publish(policy);
+            }
+        });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { gateway, learner, config, tasks, stop })
+    }
+
+    /// The request's path.
+    #[must_use]
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// The learner.
+    #[must_use]
+    pub fn learner(&self) -> &learn::Handle {
+        &self.learner
+    }
+
+    /// Reloads the configuration whenever this file changes or the process gets SIGHUP, and tells `report` how it
+    /// went.
+    pub fn reload_on_change(
+        &self,
+        file: PathBuf,
+        environment: Environment,
+        report: impl Fn(&Reloaded) + Send + Sync + 'static,
+    ) {
+        let (gateway, running, stop) = (Arc::clone(&self.gateway), self.config.clone(), self.stop.clone());
+        self.tasks.spawn(follow(file, environment, running, gateway, stop, report));
+    }
+
+    /// Serves on this listener until `stop` completes, then ends in good order.
+    ///
+    /// # Errors
+    /// If the listener fails, or what was learned cannot be written.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) -> Result<(), String> {
+        let Self { gateway, learner, config, tasks, stop: stopping } = self;
+        let router = http::router_with(Arc::clone(&gateway), &config.sections.http);
+        let closed = async {
+            stop.await;
+            gateway.close();
+            stopping.cancel();
+        };
+        let served = http::serve(listener, router, closed, config.sections.server.drain).await;
+        stopping.cancel();
+        tasks.close();
+        tasks.wait().await;
+        gateway.drained().await;
+        let learned = learner.stop().await;
+        served.map_err(|error| format!("the listener failed: {error}"))?;
+        learned.map(drop).map_err(|error| format!("what was learned could not be written: {error}"))
+    }
+}
+
+/// Where data is kept when nothing else is said: `$XDG_DATA_HOME/pointsman`, or `~/.local/share/pointsman`.
+#[must_use]
+pub fn data_folder(environment: &Environment) -> PathBuf {
+    let home = || environment.get("HOME").map(|home| Path::new(home).join(".local/share"));
+    let base = environment.get("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    base.unwrap_or_else(|| PathBuf::from(".")).join("pointsman")
+}
+
+/// How long a provider may take to list its models at start.
+const PATIENCE: Duration = Duration::from_secs(3);
