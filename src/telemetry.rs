@@ -5,6 +5,7 @@
 //! catalogue is `other`, a channel that is not one of ours is `other`; no label ever carries a caller's words,
 //! a tenant or an id. Logs follow the same rule: names, numbers and kinds, never a prompt, an answer or a key.
 
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -179,7 +180,8 @@ impl Default for Config {
 pub fn init(config: &Config) {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.filter)).unwrap_or_default();
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     // A second initialisation (a test, an embedding program) leaves the first in force.
     let _ = match config.format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
