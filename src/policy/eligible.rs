@@ -125,3 +125,126 @@ pub fn plan(scored: &Scored, chosen: usize, candidates: &[Candidate]) -> Vec<Dep
         .cloned()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::catalog::{Capability, Health, Price};
+    use crate::policy::{Estimate, Prediction};
+
+    fn deployment(id: &str, model: &str, weight: f64) -> Deployment {
+        Deployment {
+            id: id.into(),
+            model: model.into(),
+            provider: "p".to_owned(),
+            upstream_model: model.to_owned(),
+            base_url: "http://localhost/v1".to_owned(),
+            key: None,
+            headers: Map::new(),
+            price: Some(Price { input: 1.0, output: 2.0, cached_input: None, cache_write: None, reasoning: None }),
+            capabilities: vec![Capability::Tools],
+            context_window: Some(1_000),
+            max_output: Some(500),
+            weight,
+            tags: Vec::new(),
+            auto: true,
+        }
+    }
+
+    fn catalog(deployments: Vec<Deployment>) -> Catalog {
+        Catalog::new(deployments, Map::new(), None)
+    }
+
+    fn needs() -> Needs {
+        Needs { capabilities: vec![Capability::Tools], prompt_tokens: 300, max_tokens: Some(400) }
+    }
+
+    fn busy(of: &[(&str, u32)]) -> Availability {
+        let health = of.iter().map(|&(id, in_flight)| (id.into(), Health { in_flight, closed_for: None }));
+        Availability { health: health.collect() }
+    }
+
+    #[test]
+    fn every_exclusion_is_named() {
+        let mut catalog = catalog(vec![
+            deployment("ok", "a", 1.0),
+            Deployment { capabilities: vec![], ..deployment("no tools", "b", 1.0) },
+            Deployment { context_window: Some(699), ..deployment("short", "b", 1.0) },
+            Deployment { max_output: Some(399), ..deployment("terse", "b", 1.0) },
+            Deployment { auto: false, ..deployment("premium", "c", 1.0) },
+            Deployment { price: None, ..deployment("priceless", "d", 1.0) },
+            deployment("down", "e", 1.0),
+        ]);
+        let down = Health { in_flight: 0, closed_for: Some(Duration::from_secs(1)) };
+        let availability = Availability { health: Map::from([("down".into(), down)]) };
+        let limited = Preferences { max_cost: Some(crate::base::Usd(1.0)), ..Preferences::BALANCED };
+        let all =
+            |catalog: &Catalog, asked: &Asked| eligible(catalog, &needs(), asked, &availability, &limited, Seed(1));
+        let (candidates, excluded) = all(&catalog, &Asked::Auto);
+        assert_eq!(candidates.iter().map(|c| c.deployment.as_str()).collect::<Vec<_>>(), ["ok"]);
+        let expected = [
+            ("no tools", Exclusion::Lacks(Capability::Tools)),
+            ("short", Exclusion::ContextWindow),
+            ("terse", Exclusion::MaxOutput),
+            ("premium", Exclusion::OnlyWhenNamed),
+            ("priceless", Exclusion::UnknownPrice),
+            ("down", Exclusion::Unavailable),
+        ];
+        assert_eq!(excluded, expected.map(|(id, reason)| (id.into(), reason)).into());
+        let (named, excluded) = all(&catalog, &Asked::Models(vec!["c".into()]));
+        assert_eq!(named[0].deployment.as_str(), "premium");
+        assert_eq!(excluded[&DeploymentId::from("ok")], Exclusion::NotAsked);
+        catalog.deployments[0].model = "c".into();
+        let (pinned, _) = all(&catalog, &Asked::Deployment("ok".into()));
+        assert_eq!((pinned.len(), pinned[0].alternates.len()), (1, 0));
+    }
+
+    #[test]
+    fn in_calm_shares_follow_the_weights_and_under_load_the_idle_one_goes_first() {
+        let catalog = catalog(vec![deployment("one", "a", 3.0), deployment("two", "a", 1.0)]);
+        let first = |availability: &Availability, seed: u64| {
+            let (candidates, _) =
+                eligible(&catalog, &needs(), &Asked::Auto, availability, &Preferences::BALANCED, Seed(seed));
+            assert_eq!(candidates.len(), 1);
+            assert_eq!(candidates[0].alternates.len(), 1);
+            candidates[0].deployment.as_str() == "one"
+        };
+        let calm = (0..4_000).filter(|&seed| first(&busy(&[]), seed)).count();
+        // Three in four, within five standard deviations.
+        assert!((2_863..3_137).contains(&calm), "{calm}");
+        let loaded = (0..4_000).filter(|&seed| first(&busy(&[("one", 30), ("two", 1)]), seed)).count();
+        // Only where both looks fall on it: nine in sixteen.
+        assert!((2_093..2_407).contains(&loaded), "{loaded}");
+        let other = (0..4_000).filter(|&seed| first(&busy(&[("one", 3), ("two", 30)]), seed)).count();
+        assert!((3_653..3_847).contains(&other), "{other}");
+    }
+
+    #[test]
+    fn the_plan_falls_back_within_the_model_and_then_by_utility() {
+        let candidate = |model: &str, alternates: &[&str]| Candidate {
+            model: model.into(),
+            deployment: model.into(),
+            price: None,
+            in_flight: 0,
+            alternates: alternates.iter().map(|&id| id.into()).collect(),
+        };
+        let candidates = [candidate("a", &[]), candidate("b", &["b2"]), candidate("c", &[]), candidate("d", &["d2"])];
+        let prediction = |utility: f64| Prediction {
+            quality: Estimate { mean: utility, sd: 0.1 },
+            cost: None,
+            latency: None,
+            utility,
+        };
+        let scored = Scored {
+            propensities: vec![0.2, 0.3, 0.0, 0.5],
+            predictions: [0.1, 0.2, 0.9, 0.5].map(prediction).to_vec(),
+            greedy: 3,
+            excluded: vec![None, None, Some(Exclusion::TooDear), None],
+        };
+        let order = plan(&scored, 1, &candidates);
+        assert_eq!(order.iter().map(DeploymentId::as_str).collect::<Vec<_>>(), ["b", "b2", "d", "d2", "a"]);
+    }
+}
