@@ -124,7 +124,7 @@ impl Ucb1 {
 }
 
 impl OnlinePolicy for Ucb1 {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "UCB1"
     }
 
@@ -156,7 +156,7 @@ impl ContextFree {
 }
 
 impl OnlinePolicy for ContextFree {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "Thompson, no context"
     }
 
@@ -345,7 +345,7 @@ fn nearest(centres: &[Vec<f32>], x: &[f32]) -> usize {
 }
 
 impl OnlinePolicy for Clusters {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "k-means"
     }
 
@@ -389,7 +389,7 @@ impl Neighbours {
 }
 
 impl OnlinePolicy for Neighbours {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "neighbours"
     }
 

@@ -121,7 +121,7 @@ impl Row {
     fn fold(&self, state: &mut State) {
         match self {
             Self::Score { model, hour, x, y, weight } => {
-                self.with_score(*model, *hour, x, *y, *weight, |row| state.observe_quality(row));
+                with_score(*model, *hour, x, *y, *weight, |row| state.observe_quality(row));
             }
             Self::Call { model, hour, prompt, answer, ms } => {
                 let usage = Usage { completion_tokens: *answer, ..Usage::default() };
@@ -141,20 +141,20 @@ impl Row {
 
     fn retract(&self, state: &mut State) {
         if let Self::Score { model, hour, x, y, weight } = self {
-            self.with_score(*model, *hour, x, *y, *weight, |row| state.retract_quality(row));
+            with_score(*model, *hour, x, *y, *weight, |row| state.retract_quality(row));
         }
     }
+}
 
-    fn with_score(&self, model: u8, hour: u16, x: &[f64], y: f64, weight: f64, then: impl FnOnce(&QualityRow<'_>)) {
-        then(&QualityRow {
-            model: &ModelId::from(format!("m{model}")),
-            context: &context(x),
-            y,
-            weight,
-            decided_at: hours(hour),
-            predicted: NO_OPINION,
-        });
-    }
+fn with_score(model: u8, hour: u16, x: &[f64], y: f64, weight: f64, then: impl FnOnce(&QualityRow<'_>)) {
+    then(&QualityRow {
+        model: &ModelId::from(format!("m{model}")),
+        context: &context(x),
+        y,
+        weight,
+        decided_at: hours(hour),
+        predicted: NO_OPINION,
+    });
 }
 
 fn hours(hours: u16) -> Timestamp {
@@ -175,7 +175,9 @@ fn any_rows() -> impl Strategy<Value = Vec<Row>> {
 
 fn folded(rows: &[Row]) -> State {
     let mut state = state(&Config::default());
-    rows.iter().for_each(|row| row.fold(&mut state));
+    for row in rows {
+        row.fold(&mut state);
+    }
     state
 }
 
@@ -251,7 +253,9 @@ proptest! {
     fn a_score_taken_back_leaves_no_trace(rows in any_rows(), wrong in prop::collection::vec(any_row(), 1..20)) {
         let mut corrected = folded(&rows);
         wrong.iter().filter(|row| matches!(row, Row::Score { .. })).for_each(|row| row.fold(&mut corrected));
-        wrong.iter().for_each(|row| row.retract(&mut corrected));
+        for row in &wrong {
+            row.retract(&mut corrected);
+        }
         let mut never = folded(&rows);
         corrected.decay_to(hours(2_000));
         never.decay_to(hours(2_000));
@@ -318,7 +322,7 @@ fn a_state_of_other_features_or_half_lives_is_refused_with_a_sentence() {
     let error = State::from_bytes(&bytes, Config::default(), &other).expect_err("another schema");
     assert_eq!(error, StateError::Schema { found: SCHEMA.into(), expected: other });
     assert!(error.to_string().contains("make it again from the ledger"), "{error}");
-    let config = Config { half_life: Duration::from_secs(3600), ..Config::default() };
+    let config = Config { half_life: Duration::from_hours(1), ..Config::default() };
     assert_eq!(State::from_bytes(&bytes, config, &SCHEMA.into()), Err(StateError::HalfLife));
     // Settings that do not shape the sums may change under a running state.
     let config = Config { exploration_share: 0.1, ..Config::default() };
