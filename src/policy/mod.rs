@@ -12,6 +12,7 @@ mod choice;
 mod codec;
 pub mod config;
 pub mod eligible;
+pub mod evidence;
 pub mod forgetting;
 pub mod linalg;
 pub mod online;

@@ -10,6 +10,7 @@ use pointsman::chat::Usage;
 use pointsman::embed::Origin;
 use pointsman::features::{CONTEXT, Context};
 use pointsman::policy::baselines::LinUcb;
+use pointsman::policy::evidence::{Lift, MeanInterval};
 use pointsman::policy::propensity::{inverse_gap, win_probabilities};
 use pointsman::policy::{
     Ask, CallRow, Candidate, Config, CostWeight, Estimate, Exclusion, Explore, Policy, Preferences, QualityRow, Scored,
@@ -74,6 +75,52 @@ fn the_forgetting_linucb_agrees_with_a_dense_inverse() {
     }
     for (arm, theta) in list("final_theta").iter().enumerate() {
         close(&policy.coefficients(arm), &numbers(theta), 1e-9);
+    }
+}
+
+#[test]
+fn the_e_process_follows_its_oracle_and_promotes_at_the_same_event() {
+    let Some(oracle) = oracle("06_eprocess_gate.json") else { return };
+    let (old, new) = (numbers(&oracle["pi_b"]), numbers(&oracle["pi_e"]));
+    let checkpoints = numbers(&oracle["checkpoints"]);
+    let weights: Vec<f64> = new.iter().zip(&old).map(|(n, o)| n / o).collect();
+    let mut losses = Lift::of_losses(weights.iter().copied().fold(0.0, f64::max));
+    let mut rewards = Lift::new(1.0);
+    let (mut loss_path, mut reward_path, mut promoted) = (Vec::new(), Vec::new(), None);
+    for (i, (action, y)) in numbers(&oracle["action"]).into_iter().zip(numbers(&oracle["reward"])).enumerate() {
+        let weight = weights[action as usize];
+        losses.add(Lift::loss_difference(weight, y));
+        rewards.add((weight - 1.0) * y);
+        if promoted.is_none() && losses.proves(0.05) {
+            promoted = Some(i as u64 + 1);
+        }
+        assert!(!rewards.proves(0.05));
+        if checkpoints.contains(&(i as f64 + 1.0)) {
+            loss_path.push(losses.log_e());
+            reward_path.push(rewards.log_e());
+        }
+    }
+    close(&loss_path, &numbers(&oracle["log_e_loss_form"]), 1e-9);
+    close(&reward_path, &numbers(&oracle["log_e_reward_form"]), 1e-9);
+    assert_eq!(promoted, oracle["promoted_at_loss_form"].as_u64());
+}
+
+#[test]
+fn the_betting_interval_follows_its_oracle() {
+    let Some(oracle) = oracle("03_betting_confidence_sequence.json") else { return };
+    let checkpoints = numbers(&oracle["checkpoints"]);
+    for stream in ["bernoulli", "beta"] {
+        let mut interval = MeanInterval::new(0.05);
+        let (mut lower, mut upper) = (Vec::new(), Vec::new());
+        for (i, outcome) in numbers(&oracle[stream]).into_iter().enumerate() {
+            interval.add(outcome);
+            if checkpoints.contains(&(i as f64 + 1.0)) {
+                lower.push(interval.bounds().0);
+                upper.push(interval.bounds().1);
+            }
+        }
+        close(&lower, &numbers(&oracle[&format!("{stream}_lower")]), 1e-9);
+        close(&upper, &numbers(&oracle[&format!("{stream}_upper")]), 1e-9);
     }
 }
 
