@@ -14,6 +14,7 @@ pub mod exam;
 pub mod linalg;
 pub mod metrics;
 pub mod offline;
+pub mod ope;
 pub mod routers;
 pub mod split;
 pub mod stream;

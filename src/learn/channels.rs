@@ -39,18 +39,22 @@ impl Channel {
 /// A channel that is not in the table: scores are taken as quality, at half a user's weight.
 const UNNAMED: Channel = Channel::new([0.0, 1.0], [0.5, 0.5]);
 
-/// The channels known without any configuration. The checks of form weigh heavily when they fail and little when
-/// they pass: a pass is nothing special and says next to nothing of the content.
-const KNOWN: [(&str, Channel); 9] = [
+/// The channels known without any configuration.
+///
+/// A check of form weighs more when it fails than when it passes: a pass says little of the content. But a pass
+/// must weigh something, or the few failures would be all that is ever heard and every model would sink to
+/// nothing in time. Where the form is what was asked for (JSON, a schema, tools) both weigh something; the checks
+/// that apply to every answer hardly speak when they pass, so that they do not drown the users. The quality of a
+/// pass is that of a usual answer.
+const KNOWN: [(&str, Channel); 8] = [
     ("user", Channel::new([0.0, 1.0], [1.0, 1.0])),
     ("judge", Channel::new([0.0, 1.0], [0.5, 0.5])),
-    ("format", Channel::new([0.0, 0.85], [1.0, 0.1])),
-    ("json", Channel::new([0.0, 0.85], [1.0, 0.1])),
-    ("schema", Channel::new([0.0, 0.85], [1.0, 0.1])),
-    ("tools", Channel::new([0.0, 0.85], [1.0, 0.1])),
-    ("empty", Channel::new([0.0, 0.85], [1.0, 0.05])),
-    ("truncation", Channel::new([0.3, 0.85], [0.5, 0.05])),
-    ("refusal", Channel::new([0.2, 0.85], [0.4, 0.05])),
+    ("format", Channel::new([0.0, 0.85], [1.0, 0.25])),
+    ("schema", Channel::new([0.0, 0.85], [1.0, 0.25])),
+    ("tools", Channel::new([0.0, 0.85], [1.0, 0.25])),
+    ("empty", Channel::new([0.0, 0.85], [0.25, 0.01])),
+    ("truncation", Channel::new([0.3, 0.85], [0.1, 0.01])),
+    ("refusal", Channel::new([0.2, 0.85], [0.1, 0.01])),
 ];
 
 /// The table of channels in force.
@@ -118,6 +122,22 @@ mod tests {
         let (bad, strong) = combine(&[("format", 0.0)]).expect("a row");
         let (good, weak) = combine(&[("format", 1.0)]).expect("a row");
         assert!(bad < good && weak < strong, "{bad} {good} {weak} {strong}");
+    }
+
+    #[test]
+    fn checks_that_always_pass_do_not_drown_a_user() {
+        let (quality, _) =
+            combine(&[("user", 0.2), ("empty", 1.0), ("truncation", 1.0), ("refusal", 1.0)]).expect("a row");
+        assert!((quality - 0.2).abs() < 0.02, "{quality}");
+    }
+
+    #[test]
+    fn a_rare_failure_of_form_does_not_sink_a_model() {
+        // Fifty answers of which one is empty, and nobody judged any.
+        let (fail, heavy) = combine(&[("empty", 0.0)]).expect("a row");
+        let (pass, light) = combine(&[("empty", 1.0), ("truncation", 1.0), ("refusal", 1.0)]).expect("a row");
+        let mean = (fail * heavy + 49.0 * pass * light) / (heavy + 49.0 * light);
+        assert!((0.7..0.85).contains(&mean), "{mean}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod encoder;
 mod layers;
 mod learn;
 mod ledger;
+mod ope;
 mod policy;
 mod samples;
 mod simulate;

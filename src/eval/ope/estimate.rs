@@ -1,0 +1,192 @@
+//! The estimators: each is the mean over the rounds of one term a round.
+//!
+//! With `w` the weight, `y` the reward, `q` the model's word on the chosen arm, `r = y - q`, and `d` its word on
+//! the target:
+//!
+//! | | term |
+//! |---|---|
+//! | IPS | `w y` |
+//! | clipped IPS | `min(w, c) y` |
+//! | SNIPS | `w y / mean(w)` |
+//! | DM | `d` |
+//! | DR | `d + w r` |
+//! | clipped DR | `d + min(w, c) r` |
+//! | SNDR | `d + w / mean(w) r` |
+//! | SWITCH | `d + [w <= tau] w r` |
+//! | DRos | `d + l w / (w^2 + l) r`: `l = 0` is DM, infinite is DR |
+//! | sub-Gaussian DR | `d + w / (1 - l + l w) r` |
+//!
+//! DR is the one to decide by: unbiased whatever the model says, and quiet where the model is good. DM and the
+//! shrunk ones are biased exactly where a policy claims a gain the model cannot see. IPS alone is hopeless on
+//! rewards that are not centred.
+
+use super::Round;
+
+/// How the value of a target policy is estimated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Estimator {
+    /// Inverse propensity scoring.
+    Ips,
+    /// With weights cut at this one.
+    ClippedIps(f64),
+    /// With weights divided by their mean.
+    Snips,
+    /// The direct method: the model's word alone.
+    Direct,
+    /// Doubly robust.
+    Dr,
+    /// Doubly robust with weights cut at this one.
+    ClippedDr(f64),
+    /// Doubly robust with weights divided by their mean.
+    SelfNormalisedDr,
+    /// Doubly robust where the weight is at most this, the model's word elsewhere.
+    Switch(f64),
+    /// Doubly robust with optimistic shrinkage of the weights by this lambda.
+    Shrunk(f64),
+    /// Doubly robust with sub-Gaussian weights of this lambda, 0 to 1.
+    SubGaussian(f64),
+}
+
+impl Estimator {
+    /// The field's name for it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Ips => "IPS".to_owned(),
+            Self::ClippedIps(cut) => format!("IPS clipped at {cut}"),
+            Self::Snips => "SNIPS".to_owned(),
+            Self::Direct => "DM".to_owned(),
+            Self::Dr => "DR".to_owned(),
+            Self::ClippedDr(cut) => format!("DR clipped at {cut}"),
+            Self::SelfNormalisedDr => "SNDR".to_owned(),
+            Self::Switch(tau) => format!("SWITCH({tau})"),
+            Self::Shrunk(lambda) => format!("DRos({lambda})"),
+            Self::SubGaussian(lambda) => format!("sub-Gaussian DR({lambda})"),
+        }
+    }
+
+    /// The term of every round; their mean is the estimate. Self-normalised terms of rounds whose weights are
+    /// all 0 are not numbers: the log says nothing of such a target.
+    #[must_use]
+    pub fn terms(&self, rounds: &[Round]) -> Vec<f64> {
+        let norm = match self {
+            Self::Snips | Self::SelfNormalisedDr => mean(rounds.iter().map(|round| round.weight)),
+            _ => 1.0,
+        };
+        rounds.iter().map(|round| self.term(round, norm)).collect()
+    }
+
+    /// The estimate: the mean of the terms. `None` for no rounds, or where the terms are not numbers.
+    #[must_use]
+    pub fn estimate(&self, rounds: &[Round]) -> Option<f64> {
+        let value = mean(self.terms(rounds).into_iter());
+        value.is_finite().then_some(value)
+    }
+
+    fn term(&self, round: &Round, norm: f64) -> f64 {
+        let Round { weight: w, reward: y, predicted, direct } = *round;
+        let robust = |weight: f64| direct + weight * (y - predicted);
+        match *self {
+            Self::Ips => w * y,
+            Self::ClippedIps(cut) => w.min(cut) * y,
+            Self::Snips => w * y / norm,
+            Self::Direct => direct,
+            Self::Dr => robust(w),
+            Self::ClippedDr(cut) => robust(w.min(cut)),
+            Self::SelfNormalisedDr => robust(w / norm),
+            Self::Switch(tau) => robust(if w <= tau { w } else { 0.0 }),
+            Self::Shrunk(lambda) if lambda == f64::INFINITY => robust(w),
+            Self::Shrunk(lambda) if w == 0.0 || lambda == 0.0 => robust(0.0),
+            Self::Shrunk(lambda) => robust(lambda * w / (w * w + lambda)),
+            Self::SubGaussian(lambda) => robust(w / (1.0 - lambda + lambda * w)),
+        }
+    }
+}
+
+/// How many rounds of weight 1 the weighed rounds are worth: `(sum w)^2 / sum w^2`; 0 where all weights are 0.
+#[must_use]
+pub fn effective_sample_size(rounds: &[Round]) -> f64 {
+    let sum: f64 = rounds.iter().map(|round| round.weight).sum();
+    let squares: f64 = rounds.iter().map(|round| round.weight * round.weight).sum();
+    if squares > 0.0 { sum * sum / squares } else { 0.0 }
+}
+
+/// The largest weight; 0 for no rounds.
+#[must_use]
+pub fn largest_weight(rounds: &[Round]) -> f64 {
+    rounds.iter().map(|round| round.weight).fold(0.0, f64::max)
+}
+
+/// The mean; not a number for none.
+pub(super) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Two arms, three rounds, worked out by hand.
+    fn by_hand() -> [Round; 3] {
+        let round = |action, reward, logged, target| Round::new(action, reward, logged, target, &[0.5, 1.0]);
+        [
+            // w = 2, d = .5, r = .5
+            round(0, 1.0, &[0.5, 0.5], &[1.0, 0.0]).expect("usable"),
+            // w = 4, d = 1, r = -1
+            round(1, 0.0, &[0.75, 0.25], &[0.0, 1.0]).expect("usable"),
+            // w = 0, d = .5, r = -.5
+            round(1, 0.5, &[0.2, 0.8], &[1.0, 0.0]).expect("usable"),
+        ]
+    }
+
+    #[test]
+    fn every_estimator_gives_what_the_hand_gives() {
+        let expected = [
+            (Estimator::Ips, (2.0 + 0.0 + 0.0) / 3.0),
+            (Estimator::ClippedIps(1.5), 1.5 / 3.0),
+            (Estimator::Snips, 2.0 / 6.0),
+            (Estimator::Direct, 2.0 / 3.0),
+            (Estimator::Dr, (1.5 - 3.0 + 0.5) / 3.0),
+            (Estimator::ClippedDr(3.0), (1.5 - 2.0 + 0.5) / 3.0),
+            (Estimator::SelfNormalisedDr, (1.0 - 1.0 + 0.5) / 3.0),
+            (Estimator::Switch(2.0), (1.5 + 1.0 + 0.5) / 3.0),
+            (Estimator::Shrunk(4.0), (0.5 + 8.0 / 8.0 * 0.5 + 1.0 - 16.0 / 20.0 + 0.5) / 3.0),
+            (Estimator::SubGaussian(0.5), (0.5 + 2.0 / 1.5 * 0.5 + 1.0 - 4.0 / 2.5 + 0.5) / 3.0),
+        ];
+        for (estimator, value) in expected {
+            let estimate = estimator.estimate(&by_hand()).expect("an estimate");
+            assert!((estimate - value).abs() < 1e-15, "{}: {estimate} {value}", estimator.name());
+        }
+        assert_eq!(effective_sample_size(&by_hand()), 36.0 / 20.0);
+        assert_eq!(largest_weight(&by_hand()), 4.0);
+    }
+
+    #[test]
+    fn a_log_that_says_nothing_gives_no_estimate() {
+        assert_eq!(Estimator::Dr.estimate(&[]), None);
+        let never = [Round { weight: 0.0, ..by_hand()[0] }];
+        assert_eq!(Estimator::Snips.estimate(&never), None);
+        assert_eq!(effective_sample_size(&never), 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn shrinkage_goes_from_the_models_word_to_doubly_robust(
+            weights in proptest::collection::vec((0.0..50.0, 0.0..1.0, 0.0..1.0, 0.0..1.0), 1..40)
+        ) {
+            let rounds: Vec<Round> =
+                weights.iter().map(|&(weight, reward, predicted, direct)| Round { weight, reward, predicted, direct }).collect();
+            let value = |estimator: Estimator| estimator.estimate(&rounds).expect("an estimate");
+            prop_assert_eq!(value(Estimator::Shrunk(0.0)), value(Estimator::Direct));
+            prop_assert_eq!(value(Estimator::Shrunk(f64::INFINITY)), value(Estimator::Dr));
+            prop_assert!((value(Estimator::Shrunk(1e12)) - value(Estimator::Dr)).abs() < 1e-6);
+            prop_assert_eq!(value(Estimator::SubGaussian(0.0)), value(Estimator::Dr));
+            prop_assert_eq!(value(Estimator::Switch(f64::INFINITY)), value(Estimator::Dr));
+            let ess = effective_sample_size(&rounds);
+            prop_assert!(ess <= rounds.len() as f64 + 1e-9);
+        }
+    }
+}
