@@ -13,7 +13,7 @@
 //! | clipped DR | `d + min(w, c) r` |
 //! | SNDR | `d + w / mean(w) r` |
 //! | SWITCH | `d + [w <= tau] w r` |
-//! | DRos | `d + l w / (w^2 + l) r`: `l = 0` is DM, infinite is DR |
+//! | `DRos` | `d + l w / (w^2 + l) r`: `l = 0` is DM, infinite is DR |
 //! | sub-Gaussian DR | `d + w / (1 - l + l w) r` |
 //!
 //! DR is the one to decide by: unbiased whatever the model says, and quiet where the model is good. DM and the
