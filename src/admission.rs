@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -122,41 +123,58 @@ impl Caller {
 /// The door.
 #[derive(Debug)]
 pub struct Admission {
-    keys: Vec<([u8; 32], Caller)>,
-    max_in_flight: usize,
-    max_body_bytes: usize,
+    rules: ArcSwap<Rules>,
     in_flight: Arc<AtomicUsize>,
     closed: AtomicBool,
 }
 
-impl Admission {
-    /// A door with these keys. A key whose hash cannot be read opens nothing; [`Config::problems`] names it.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
+/// A [`Config`], ready to be asked.
+#[derive(Debug)]
+struct Rules {
+    keys: Vec<([u8; 32], Caller)>,
+    max_in_flight: usize,
+    max_body_bytes: usize,
+}
+
+impl Rules {
+    fn new(config: &Config) -> Self {
         let opens = |key: &Key| Caller {
             tenant: key.tenant.clone(),
             preset: key.preset.clone(),
             models: key.models.clone().map(Arc::new),
         };
         Self {
+            // An unreadable hash stands as one that no key has: the list must not become empty, which means open.
             keys: config.keys.iter().map(|key| (read_hash(&key.sha256).unwrap_or_default(), opens(key))).collect(),
             max_in_flight: config.max_in_flight,
             max_body_bytes: config.max_body_bytes,
-            in_flight: Arc::default(),
-            closed: AtomicBool::new(false),
         }
+    }
+}
+
+impl Admission {
+    /// A door with these keys. A key whose hash cannot be read opens nothing; [`Config::problems`] names it.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let rules = ArcSwap::from_pointee(Rules::new(config));
+        Self { rules, in_flight: Arc::default(), closed: AtomicBool::new(false) }
+    }
+
+    /// Puts other keys and limits in force; those inside are not touched.
+    pub fn reload(&self, config: &Config) {
+        self.rules.store(Arc::new(Rules::new(config)));
     }
 
     /// Whether everybody may come in.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.keys.is_empty()
+        self.rules.load().keys.is_empty()
     }
 
     /// The greatest request body, bytes.
     #[must_use]
-    pub const fn max_body_bytes(&self) -> usize {
-        self.max_body_bytes
+    pub fn max_body_bytes(&self) -> usize {
+        self.rules.load().max_body_bytes
     }
 
     /// Who presents this key.
@@ -164,7 +182,8 @@ impl Admission {
     /// # Errors
     /// [`Kind::Unauthorized`] without a key where one is needed, or with an unknown one.
     pub fn identify(&self, key: Option<&str>) -> Result<Caller, Error> {
-        if self.is_open() {
+        let rules = self.rules.load();
+        if rules.keys.is_empty() {
             return Ok(Caller::local());
         }
         let Some(key) = key else {
@@ -175,7 +194,7 @@ impl Admission {
         };
         let presented: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let mut found = None;
-        for (hash, caller) in &self.keys {
+        for (hash, caller) in &rules.keys {
             if bool::from(hash.ct_eq(&presented)) {
                 found = Some(caller);
             }
@@ -196,9 +215,10 @@ impl Admission {
         if self.closed.load(Ordering::Acquire) {
             return Err(full("the server is shutting down; send the request again in a moment", 2));
         }
+        let most = self.rules.load().max_in_flight;
         let mut taken = self.in_flight.load(Ordering::Relaxed);
         loop {
-            if taken >= self.max_in_flight {
+            if taken >= most {
                 return Err(full("the server has as many requests in flight as it takes on; send it again shortly", 1));
             }
             match self.in_flight.compare_exchange_weak(taken, taken + 1, Ordering::AcqRel, Ordering::Relaxed) {
@@ -253,7 +273,7 @@ mod tests {
     use super::*;
 
     fn hash(key: &str) -> String {
-        Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(key.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     fn key(tenant: &str, key: &str) -> Key {
@@ -285,6 +305,14 @@ mod tests {
         let problems: Vec<String> = config.problems().iter().map(ToString::to_string).collect();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(Admission::new(&config).identify(Some("r")).is_err());
+    }
+
+    #[test]
+    fn keys_can_be_exchanged_while_it_serves() {
+        let door = Admission::new(&Config { keys: vec![key("red", "r")], ..Config::default() });
+        door.reload(&Config { keys: vec![key("blue", "b")], ..Config::default() });
+        assert!(door.identify(Some("r")).is_err());
+        assert_eq!(door.identify(Some("b")).expect("known").tenant.as_str(), "blue");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{DeploymentId, Digest, ModelId, Secret, Usd};
+use crate::base::{DeploymentId, Digest, Kind, ModelId, Secret, Usd};
 use crate::chat::Usage;
 
 /// List price in US dollars per million tokens.
@@ -170,6 +170,8 @@ pub struct Health {
     pub in_flight: u32,
     /// How long it is still to be left alone (breaker open, or `Retry-After`); `None` = it may be called.
     pub closed_for: Option<Duration>,
+    /// What closed it, while it is closed.
+    pub cause: Option<Kind>,
 }
 
 /// The health of every deployment that was ever called; the others are well.

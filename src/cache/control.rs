@@ -53,7 +53,7 @@ mod tests {
         let control = Control::read("Only-If-Cached, max-age = \"60\", immutable");
         assert_eq!(
             control,
-            Control { only_if_cached: true, max_age: Some(Duration::from_secs(60)), ..Control::default() }
+            Control { only_if_cached: true, max_age: Some(Duration::from_mins(1)), ..Control::default() }
         );
         assert!(Control::read("no-store").no_store && Control::read("NO-CACHE").no_cache);
         assert_eq!(Control::read("max-age=soon").max_age, Some(Duration::ZERO));

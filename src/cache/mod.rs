@@ -14,6 +14,7 @@ mod exact;
 mod gate;
 mod key;
 pub mod replay;
+mod tree;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,16 +3,18 @@
 //! What is kept is the whole answer. A streamed one is added up to its whole when it is kept ([`whole_of_stream`]):
 //! text pieces are joined, lists of log-probabilities are appended, everything else keeps its last value, fields
 //! that this version does not know included. Given whole, the kept bytes go out with only `id` and `created`
-//! replaced; given as a stream, they are cut into chunks again ([`stream`]).
+//! replaced; given as a stream, they are cut into chunks again ([`stream`]). Numbers keep their digits throughout.
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
 
 use super::canonical;
+use super::tree::{Tree, get, remove, set};
 use crate::chat::Endpoint;
 
-/// Text fields of a delta: their pieces are joined, and cut again.
-const JOINED: [&str; 6] = ["content", "reasoning_content", "reasoning", "refusal", "text", "thinking"];
+/// Text fields of a message that are cut into pieces, in the order in which models say them.
+const SAID: [&str; 5] = ["reasoning_content", "reasoning", "thinking", "content", "refusal"];
+
+type Fields = Vec<(String, Tree)>;
 
 /// The kept answer under a new id, made now. Every other byte stays.
 /// `None` if the kept bytes are not a JSON object.
@@ -21,7 +23,7 @@ pub fn whole(body: &[u8], id: &str, created_seconds: u64) -> Option<Bytes> {
     let mut edits: Vec<(std::ops::Range<usize>, String)> = canonical::fields(body)?
         .into_iter()
         .filter_map(|(key, at)| match key.as_ref() {
-            "id" => Some((at, Value::from(id).to_string())),
+            "id" => Some((at, serde_json::Value::from(id).to_string())),
             "created" => Some((at, created_seconds.to_string())),
             _ => None,
         })
@@ -48,82 +50,81 @@ pub fn stream(
     created_seconds: u64,
     include_usage: bool,
 ) -> Option<Vec<Bytes>> {
-    let Value::Object(mut whole) = serde_json::from_slice(body).ok()? else { return None };
-    let usage = whole.remove("usage");
-    let Some(Value::Array(choices)) = whole.remove("choices") else { return None };
-    whole.insert("id".to_owned(), id.into());
-    whole.insert("created".to_owned(), created_seconds.into());
+    let Tree::Map(mut shared) = Tree::read(std::str::from_utf8(body).ok()?)? else { return None };
+    let usage = remove(&mut shared, "usage").unwrap_or_else(Tree::null);
+    let Tree::List(choices) = remove(&mut shared, "choices")? else { return None };
+    set(&mut shared, "id", Tree::Text(id.to_owned()));
+    set(&mut shared, "created", Tree::Raw(created_seconds.to_string()));
     if endpoint == Endpoint::ChatCompletions {
-        whole.insert("object".to_owned(), "chat.completion.chunk".into());
+        set(&mut shared, "object", Tree::Text("chat.completion.chunk".to_owned()));
     }
-    let event = |choices: Vec<Value>, usage: Option<Value>| {
-        let mut chunk = whole.clone();
-        chunk.insert("choices".to_owned(), Value::Array(choices));
-        match usage {
-            Some(usage) => drop(chunk.insert("usage".to_owned(), usage)),
-            None if include_usage => drop(chunk.insert("usage".to_owned(), Value::Null)),
-            None => {}
-        }
-        Bytes::from(format!("data: {}\n\n", Value::Object(chunk)))
+    let event = |choices: Vec<Tree>, usage: Option<Tree>| {
+        let mut chunk = shared.clone();
+        chunk.push(("choices".to_owned(), Tree::List(choices)));
+        chunk.extend(usage.map(|usage| ("usage".to_owned(), usage)));
+        let mut text = "data: ".to_owned();
+        Tree::Map(chunk).write(&mut text);
+        text.push_str("\n\n");
+        Bytes::from(text)
     };
+    let none_yet = || include_usage.then(Tree::null);
     let mut events = Vec::new();
     for choice in choices {
-        let Value::Object(mut choice) = choice else { return None };
-        let index = choice.get("index").cloned().unwrap_or_else(|| 0.into());
-        let finish = choice.remove("finish_reason").unwrap_or(Value::Null);
+        let Tree::Map(mut choice) = choice else { return None };
+        let index = get(&choice, "index").cloned().unwrap_or_else(|| Tree::Raw("0".to_owned()));
+        let finish = remove(&mut choice, "finish_reason").unwrap_or_else(Tree::null);
         let mut pieces = match endpoint {
-            Endpoint::ChatCompletions => chat_deltas(choice.remove("message"))?,
-            Endpoint::Completions => completion_pieces(&mut choice)?,
+            Endpoint::ChatCompletions => deltas(remove(&mut choice, "message")?)?,
+            Endpoint::Completions => texts(&remove(&mut choice, "text")?)?,
         };
         // What else the choice holds (log-probabilities, unknown fields) goes with the first content.
         let at = usize::from(pieces.len() > 1);
         if let Some(first) = pieces.get_mut(at) {
-            first.extend(choice);
+            for (field, value) in &choice {
+                set(first, field, value.clone());
+            }
         }
-        for mut piece in pieces {
-            piece.insert("index".to_owned(), index.clone());
-            piece.entry("finish_reason").or_insert(Value::Null);
-            events.push(event(vec![Value::Object(piece)], None));
-        }
-        let end = match endpoint {
-            Endpoint::ChatCompletions => json!({"index": index, "delta": {}, "finish_reason": finish}),
-            Endpoint::Completions => json!({"index": index, "text": "", "finish_reason": finish}),
+        let last = match endpoint {
+            Endpoint::ChatCompletions => ("delta".to_owned(), Tree::Map(Vec::new())),
+            Endpoint::Completions => ("text".to_owned(), Tree::Text(String::new())),
         };
-        events.push(event(vec![end], None));
+        let count = pieces.len();
+        for (at, mut piece) in pieces.into_iter().chain([vec![last]]).enumerate() {
+            set(&mut piece, "index", index.clone());
+            set(&mut piece, "finish_reason", if at == count { finish.clone() } else { Tree::null() });
+            events.push(event(vec![Tree::Map(piece)], none_yet()));
+        }
     }
     if include_usage {
-        events.push(event(Vec::new(), Some(usage.unwrap_or(Value::Null))));
+        events.push(event(Vec::new(), Some(usage)));
     }
     events.push(Bytes::from_static(b"data: [DONE]\n\n"));
     Some(events)
 }
 
 /// The deltas of a message: its role and what is not text, then its texts, cut at words.
-fn chat_deltas(message: Option<Value>) -> Option<Vec<Map<String, Value>>> {
-    let Some(Value::Object(mut message)) = message else { return None };
-    let mut texts = Vec::new();
-    for field in ["reasoning_content", "reasoning", "thinking", "content", "refusal"] {
-        if let Some(Value::String(text)) = message.get(field) {
-            texts.push((field, text.clone()));
-            message.insert(field.to_owned(), Value::Null);
+fn deltas(message: Tree) -> Option<Vec<Fields>> {
+    let Tree::Map(mut message) = message else { return None };
+    let mut said = Vec::new();
+    for field in SAID {
+        if let Some(Tree::Text(text)) = get(&message, field) {
+            said.push((field, text.clone()));
         }
     }
-    // The first delta carries an empty content where there will be one, as the original streams do.
-    if texts.iter().any(|(field, _)| *field == "content") {
-        message.insert("content".to_owned(), "".into());
-    }
-    message.retain(|field, value| !(value.is_null() && texts.iter().any(|(text, _)| text == field)));
-    let delta = |fields: Map<String, Value>| Map::from_iter([("delta".to_owned(), Value::Object(fields))]);
+    message.retain(|(field, _)| !said.iter().any(|(text, _)| text == field));
+    // The first delta carries an empty text where there will be one, as the original streams do.
+    message.extend(said.iter().map(|(field, _)| ((*field).to_owned(), Tree::Text(String::new()))));
+    let delta = |fields| vec![("delta".to_owned(), Tree::Map(fields))];
     let mut deltas = vec![delta(message)];
-    for (field, text) in &texts {
-        deltas.extend(words(text).map(|word| delta(Map::from_iter([((*field).to_owned(), word.into())]))));
+    for (field, text) in &said {
+        deltas.extend(words(text).map(|word| delta(vec![((*field).to_owned(), Tree::Text(word.to_owned()))])));
     }
     Some(deltas)
 }
 
-fn completion_pieces(choice: &mut Map<String, Value>) -> Option<Vec<Map<String, Value>>> {
-    let Some(Value::String(text)) = choice.remove("text") else { return None };
-    Some(words(&text).map(|word| Map::from_iter([("text".to_owned(), word.into())])).collect())
+fn texts(text: &Tree) -> Option<Vec<Fields>> {
+    let Tree::Text(text) = text else { return None };
+    Some(words(text).map(|word| vec![("text".to_owned(), Tree::Text(word.to_owned()))]).collect())
 }
 
 /// The text in pieces that end after white space, and that join to the text.
@@ -135,64 +136,65 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 /// chunk are passed over). `None` if there was no chunk with a choice, or a chunk is an error.
 #[must_use]
 pub fn whole_of_stream<'a>(endpoint: Endpoint, data: impl IntoIterator<Item = &'a [u8]>) -> Option<Bytes> {
-    let mut whole = Map::new();
-    let mut choices: Vec<Map<String, Value>> = Vec::new();
+    let mut whole = Fields::new();
+    let mut choices: Vec<Fields> = Vec::new();
     for event in data {
-        let Ok(Value::Object(chunk)) = serde_json::from_slice::<Value>(event) else { continue };
-        if chunk.contains_key("error") {
-            return None;
-        }
+        let Some(Tree::Map(chunk)) = std::str::from_utf8(event).ok().and_then(Tree::read) else { continue };
         for (field, value) in chunk {
             match (field.as_str(), value) {
-                ("choices", Value::Array(list)) => {
+                ("error", value) if !value.is_null() => return None,
+                ("choices", Tree::List(list)) => {
                     for choice in list {
-                        let Value::Object(choice) = choice else { return None };
-                        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-                        let at =
-                            choices.iter().position(|known| known.get("index").and_then(Value::as_u64) == Some(index));
-                        let at = at.unwrap_or_else(|| {
-                            choices.push(Map::from_iter([("index".to_owned(), index.into())]));
-                            choices.len() - 1
-                        });
-                        merge(&mut choices[at], choice);
+                        let Tree::Map(choice) = choice else { return None };
+                        let index = get(&choice, "index").cloned();
+                        let known = choices.iter_mut().find(|known| get(known, "index") == index.as_ref());
+                        match known {
+                            Some(known) => merge(known, choice),
+                            None => choices.push(choice),
+                        }
                     }
                 }
-                (_, Value::Null) => {}
-                (_, value) => drop(whole.insert(field, value)),
+                (_, value) if value.is_null() => {}
+                (_, value) => set(&mut whole, &field, value),
             }
         }
     }
     if choices.is_empty() {
         return None;
     }
-    for choice in &mut choices {
-        if endpoint == Endpoint::ChatCompletions {
-            let mut message = choice.remove("delta").unwrap_or_else(|| json!({}));
-            if let Value::Object(message) = &mut message {
-                message.entry("role").or_insert_with(|| "assistant".into());
-                message.entry("content").or_insert(Value::Null);
+    if endpoint == Endpoint::ChatCompletions {
+        set(&mut whole, "object", Tree::Text("chat.completion".to_owned()));
+        for choice in &mut choices {
+            let mut message = match remove(choice, "delta") {
+                Some(Tree::Map(message)) => message,
+                _ => Fields::new(),
+            };
+            if get(&message, "role").is_none() {
+                message.insert(0, ("role".to_owned(), Tree::Text("assistant".to_owned())));
             }
-            choice.insert("message".to_owned(), message);
+            if get(&message, "content").is_none() {
+                message.push(("content".to_owned(), Tree::null()));
+            }
+            choice.push(("message".to_owned(), Tree::Map(message)));
         }
     }
-    if endpoint == Endpoint::ChatCompletions {
-        whole.insert("object".to_owned(), "chat.completion".into());
-    }
-    whole.insert("choices".to_owned(), choices.into_iter().map(Value::Object).collect());
-    serde_json::to_vec(&Value::Object(whole)).ok().map(Bytes::from)
+    set(&mut whole, "choices", Tree::List(choices.into_iter().map(Tree::Map).collect()));
+    let mut text = String::new();
+    Tree::Map(whole).write(&mut text);
+    Some(Bytes::from(text))
 }
 
-/// Adds a piece to what is there: texts of [`JOINED`] and lists grow, objects merge, the rest is replaced.
-fn merge(into: &mut Map<String, Value>, piece: Map<String, Value>) {
+/// Adds a piece to what is there: said texts and lists grow, objects merge, the rest is replaced.
+fn merge(into: &mut Fields, piece: Fields) {
     for (field, value) in piece {
-        match (into.get_mut(&field), value) {
-            (Some(_), Value::Null) => {}
-            (Some(Value::String(text)), Value::String(more)) if JOINED.contains(&field.as_str()) => {
-                text.push_str(&more);
-            }
-            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
-            (Some(Value::Object(inner)), Value::Object(more)) => merge(inner, more),
-            (_, value) => drop(into.insert(field, value)),
+        let grows = SAID.contains(&field.as_str()) || field == "text";
+        match (into.iter_mut().find(|(known, _)| *known == field).map(|(_, value)| value), value) {
+            (Some(_), value) if value.is_null() => {}
+            (Some(Tree::Text(text)), Tree::Text(more)) if grows => text.push_str(&more),
+            (Some(Tree::List(list)), Tree::List(more)) => list.extend(more),
+            (Some(Tree::Map(inner)), Tree::Map(more)) => merge(inner, more),
+            (Some(old), value) => *old = value,
+            (None, value) => into.push((field, value)),
         }
     }
 }

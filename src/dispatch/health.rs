@@ -88,9 +88,11 @@ impl Doors {
     /// All of it as a value.
     pub(super) fn availability(&self) -> Availability {
         let now = self.clock.monotonic();
-        let health = |door: &Door| Health {
-            in_flight: door.in_flight.load(Ordering::Relaxed),
-            closed_for: door.breaker.lock().closed_for(now),
+        let health = |door: &Door| {
+            let breaker = door.breaker.lock();
+            let closed_for = breaker.closed_for(now);
+            let cause = closed_for.and_then(|_| breaker.cause()).map(Class::kind);
+            Health { in_flight: door.in_flight.load(Ordering::Relaxed), closed_for, cause }
         };
         Availability { health: self.by_deployment.read().iter().map(|(id, door)| (id.clone(), health(door))).collect() }
     }

@@ -58,7 +58,6 @@ impl Body {
             Source::Stream(stream) => match std::task::ready!(stream.as_mut().poll_next(context)) {
                 Some(Piece::Bytes(bytes)) => {
                     if let Some(record) = &mut self.record {
-                        record.content_sent();
                         record.keep(&bytes);
                     }
                     Poll::Ready(Some(bytes))
@@ -108,14 +107,14 @@ impl HttpBody for Body {
         if let Some(record) = &mut self.record {
             record.resumes(start, Duration::ZERO);
             record.waits_since(now);
-            match (&polled, whole) {
-                // A whole answer has ended with its one piece: nobody asks for a second.
-                (Poll::Ready(Some(_)), true) => {
-                    record.content_sent();
-                    record.ends(Outcome::Served);
-                }
-                (Poll::Ready(None), _) => record.ends(Outcome::Served),
-                _ => {}
+            match &polled {
+                Poll::Ready(Some(_)) => record.content_sent(),
+                Poll::Ready(None) => record.ends(Outcome::Served),
+                Poll::Pending => {}
+            }
+            // A whole answer has ended with its one piece: nobody asks for a second.
+            if whole && polled.is_ready() {
+                record.ends(Outcome::Served);
             }
         }
         if matches!(polled, Poll::Ready(None)) {

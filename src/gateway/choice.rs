@@ -105,12 +105,17 @@ fn nobody(excluded: &BTreeMap<DeploymentId, Exclusion>, availability: &Availabil
         excluded.iter().filter(|(_, why)| **why == Exclusion::Unavailable).map(|(id, _)| id).collect();
     if !resting.is_empty() {
         let soonest: Option<Duration> = resting.iter().filter_map(|id| availability.of(id).closed_for).min();
-        let message = "every deployment that could serve this request is resting after failures; try again shortly";
-        return Error::new(Kind::UpstreamUnavailable, message).with_retry_after(soonest);
+        // Clients treat a rate limit differently from a breakdown, so one is not passed off as the other.
+        let limited = resting.iter().all(|id| availability.of(id).cause == Some(Kind::RateLimited));
+        let (kind, why) =
+            if limited { (Kind::RateLimited, "rate limits") } else { (Kind::UpstreamUnavailable, "failures") };
+        let message =
+            format!("every deployment that could serve this request is resting after {why}; try again shortly");
+        return Error::new(kind, message).with_retry_after(soonest);
     }
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for why in excluded.values().filter(|why| **why != Exclusion::NotAsked) {
-        *reasons.entry(in_words(why)).or_default() += 1;
+        *reasons.entry(in_words(*why)).or_default() += 1;
     }
     let reasons: Vec<String> = reasons.into_iter().map(|(why, count)| format!("{why} ({count})")).collect();
     let reasons =
@@ -121,7 +126,7 @@ fn nobody(excluded: &BTreeMap<DeploymentId, Exclusion>, availability: &Availabil
     )
 }
 
-fn in_words(why: &Exclusion) -> String {
+fn in_words(why: Exclusion) -> String {
     match why {
         Exclusion::Lacks(capability) => {
             let name = serde_json::to_value(capability).ok();

@@ -18,6 +18,9 @@ use crate::base::Score;
 use crate::chat::{Answer, FinishReason, ResponseFormat, Tool, View};
 use crate::ledger::ScoreRecord;
 
+/// The channels that the evaluators speak in; nobody else may.
+pub const CHANNELS: [&str; 6] = ["format", "schema", "tools", "truncation", "refusal", "empty"];
+
 /// A cap below this many tokens is a caller who wants a word, not an answer: running into it says nothing.
 const TINY_CAP: u32 = 64;
 /// A text that declines does it in its first characters; a longer look would find novels in which somebody declines.
@@ -26,19 +29,17 @@ const LOOK: usize = 240;
 /// The scores of this answer.
 #[must_use]
 pub(super) fn evaluate(view: &View, answer: &Answer) -> Vec<ScoreRecord> {
-    let channels = [
-        ("format", format(view, answer)),
-        ("schema", schema(view, answer)),
-        ("tools", tools(view, answer)),
-        ("truncation", truncation(view, answer)),
-        ("refusal", refusal(answer)),
-        (
-            "empty",
-            Some(yes(!answer.text.trim().is_empty() || !answer.tool_calls.is_empty() || answer.refusal.is_some())),
-        ),
+    let scores = [
+        format(view, answer),
+        schema(view, answer),
+        tools(view, answer),
+        truncation(view, answer),
+        refusal(answer),
+        Some(yes(!answer.text.trim().is_empty() || !answer.tool_calls.is_empty() || answer.refusal.is_some())),
     ];
-    channels
+    CHANNELS
         .into_iter()
+        .zip(scores)
         .filter_map(|(channel, score)| Some(ScoreRecord { channel: channel.to_owned(), score: score? }))
         .collect()
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::asked::{self, Wanted};
 use super::body::Body;
 use super::choice::{Choice, choose};
@@ -11,7 +13,7 @@ use super::timed::Timed;
 use super::wishes::Wishes;
 use super::{Gateway, count};
 use crate::admission::Caller;
-use crate::base::{DecisionId, DeploymentId, Error, Kind, ModelId, Seed, Usd};
+use crate::base::{DecisionId, DeploymentId, Digest, Error, Kind, ModelId, Seed, Usd};
 use crate::cache::{self, Bypass, CacheOutcome, Control, Entry};
 use crate::chat::ChatRequest;
 use crate::dispatch::{Attempt, Failure, Reply, ReplyBody};
@@ -106,13 +108,13 @@ impl Gateway {
             Err(error) => return Err(refuse(record, error)),
         };
         match self.remembered(&mut record, &wanted, &wishes, &control) {
-            Ok(Some(served)) => return Ok(self.replay(record, &served)),
+            Ok(Some((entry, replay))) => return Ok(self.replay(record, &entry, replay)),
             Ok(None) => {}
             Err(error) => return Err(refuse(record, error)),
         }
         let embedding = self.embed(request.prompt()).await;
         let features = live.features.extract(&request, embedding.as_ref());
-        let seed = Seed::of_decision(self.seed, id);
+        let seed = self.seed_of(id, &wishes, &record.ticket().caller);
         let availability = self.dispatcher.availability();
         let choice = match choose(&wanted, &features, live.policy.as_ref(), &availability, seed) {
             Ok(choice) => choice,
@@ -151,32 +153,39 @@ impl Gateway {
         }
     }
 
+    /// The seed of a request's draws. The turns of one conversation share it, so that they tend to be answered by the
+    /// same model: as long as the probabilities stay, so does the draw.
+    fn seed_of(&self, id: DecisionId, wishes: &Wishes, caller: &Caller) -> Seed {
+        let Some(conversation) = &wishes.conversation else { return Seed::of_decision(self.seed, id) };
+        let name = Digest::of_json(&(&caller.tenant, conversation));
+        Seed::of_decision(self.seed, DecisionId(uuid::Uuid::from_bytes(*name.as_bytes())))
+    }
+
     /// The vector of the prompt, or the lexical one when the encoder is late or has none to give.
     pub(super) async fn embed(&self, prompt: &str) -> Option<Embedding> {
-        match self.embedder.embed(prompt, self.config.embedding_wait).await {
-            Some(embedding) => Some(embedding),
-            None => {
-                count::embedding_late();
-                Some(crate::embed::hashing::embed(prompt))
-            }
-        }
+        let vector = self.embedder.embed(prompt, self.config.embedding_wait).await;
+        vector.or_else(|| {
+            count::embedding_late();
+            Some(crate::embed::hashing::embed(prompt))
+        })
     }
 
     /// Looks into the exact cache. The record learns what came of it and, on a miss, where the answer belongs.
     ///
     /// # Errors
-    /// [`Kind::UpstreamTimeout`] if the caller wants an answer from memory or none, and there is none.
+    /// [`Kind::NotFound`] of `cache-control` if the caller wants an answer from memory or none, and there is none.
     fn remembered(
         &self,
         record: &mut Record,
         wanted: &Wanted<'_>,
         wishes: &Wishes,
         control: &Control,
-    ) -> Result<Option<Arc<Entry>>, Error> {
+    ) -> Result<Option<(Arc<Entry>, Replay)>, Error> {
         let control = Control { no_store: control.no_store || wishes.no_cache, ..*control };
         let gate = cache::gate(self.cache.config().repeats, &control, &record.request);
-        let looked = gate.and_then(|()| self.key(record, wanted)).map(|key| {
-            let hit = self.cache.get(&key, &control, self.clock.now());
+        let looked = gate.and_then(|()| key_of(record, wanted)).map(|key| {
+            let found = self.cache.get(&key, &control, self.clock.now());
+            let hit = found.and_then(|entry| Some((Arc::clone(&entry), self.replay_of(record, &entry)?)));
             (key, hit)
         });
         match looked {
@@ -193,48 +202,42 @@ impl Gateway {
         if control.only_if_cached {
             let why = looked.err().map_or("it is not in the cache", Bypass::in_words);
             let message = format!("the request says only-if-cached, and {why}");
-            return Err(Error::new(Kind::UpstreamTimeout, message));
+            return Err(Error { param: Some("cache-control".to_owned()), ..Error::new(Kind::NotFound, message) });
         }
         Ok(None)
     }
 
-    fn key(&self, record: &Record, wanted: &Wanted<'_>) -> Result<cache::Key, Bypass> {
-        let models: Vec<&str> = wanted.catalog.models().into_iter().map(ModelId::as_str).collect();
-        let shape = serde_json::to_vec(&(&wanted.asked_name(), &wanted.preferences)).unwrap_or_default();
-        let tenant = &record.ticket().caller.tenant;
-        cache::key(&cache::Scope { tenant, models: &models, preferences: &shape }, &record.request)
+    /// The bytes of an answer from memory, as the caller wants them. `None` if what is kept cannot be given so.
+    fn replay_of(&self, record: &Record, entry: &Entry) -> Option<Replay> {
+        let view = &record.request.view;
+        let (id, created) = (replay_id(record), self.clock.now().seconds());
+        if view.stream {
+            let endpoint = record.request.endpoint;
+            cache::replay::stream(endpoint, &entry.body, &id, created, view.include_usage).map(Replay::Pieces)
+        } else {
+            cache::replay::whole(&entry.body, &id, created).map(Replay::Whole)
+        }
     }
 
     /// An answer from memory.
-    fn replay(&self, mut record: Record, entry: &Arc<Entry>) -> Served {
-        let now = self.clock.now();
-        let id = format!("chatcmpl-{}", record.id.0.simple());
-        let view = &record.request.view;
-        let (stream, include_usage) = (view.stream, view.include_usage);
+    fn replay(&self, mut record: Record, entry: &Entry, replay: Replay) -> Served {
         count::cache_hit();
-        record.answer = Some(crate::chat::Answer { id: Some(id.clone()), ..entry.answer.clone() });
+        record.answer = Some(crate::chat::Answer { id: Some(replay_id(&record)), ..entry.answer.clone() });
         record.served = Some((entry.deployment.clone(), Some(entry.model.clone())));
         let facts = Facts {
             deployment: Some(entry.deployment.clone()),
             model: Some(entry.model.clone()),
             reason: Some("cache"),
             cost_usd: Some(Usd::ZERO),
-            age: Some(now.since(entry.made)),
+            age: Some(self.clock.now().since(entry.made)),
             ..facts(&record)
         };
         let clock = Arc::clone(&self.clock);
         record.waits_since(self.clock.monotonic());
-        let pieces = stream
-            .then(|| cache::replay::stream(record.request.endpoint, &entry.body, &id, now.seconds(), include_usage))
-            .flatten();
-        let body = match pieces {
-            Some(pieces) => Body::pieces(pieces, record, clock),
-            None => {
-                let bytes = cache::replay::whole(&entry.body, &id, now.seconds());
-                Body::whole(bytes.unwrap_or_else(|| entry.body.clone()), record, clock)
-            }
-        };
-        Served { facts, stream, body }
+        match replay {
+            Replay::Pieces(pieces) => Served { facts, stream: true, body: Body::pieces(pieces, record, clock) },
+            Replay::Whole(bytes) => Served { facts, stream: false, body: Body::whole(bytes, record, clock) },
+        }
     }
 
     /// An answer from upstream.
@@ -271,6 +274,25 @@ impl Gateway {
             }
         }
     }
+}
+
+/// An answer from memory, ready to go out.
+enum Replay {
+    Whole(Bytes),
+    Pieces(Vec<Bytes>),
+}
+
+/// The name under which the answer to this request is kept.
+fn key_of(record: &Record, wanted: &Wanted<'_>) -> Result<cache::Key, Bypass> {
+    let models: Vec<&str> = wanted.catalog.models().into_iter().map(ModelId::as_str).collect();
+    let shape = serde_json::to_vec(&(&wanted.asked_name(), &wanted.preferences)).unwrap_or_default();
+    let tenant = &record.ticket().caller.tenant;
+    cache::key(&cache::Scope { tenant, models: &models, preferences: &shape }, &record.request)
+}
+
+/// The id under which an answer from memory goes out.
+fn replay_id(record: &Record) -> String {
+    format!("chatcmpl-{}", record.id.0.simple())
 }
 
 /// What is known of the request as it stands.

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 pub use asked::shorten;
 pub use body::Body;
+pub use evaluators::CHANNELS as EVALUATORS;
 pub use feedback::{Receipt, Said, Subject};
 pub use handle::{Facts, Incoming, Refused, Served};
 pub use inspect::{DryRun, Explained};
@@ -146,6 +147,7 @@ impl Gateway {
     }
 
     /// Puts a new policy in force; what the learner calls when it publishes.
+    #[expect(clippy::needless_pass_by_value, reason = "the learner hands its policy over")]
     pub fn publish(&self, policy: Arc<dyn Policy>) {
         self.swap(|live| Live { policy: Arc::clone(&policy), ..live.clone() });
         self.published.store(self.clock.now().0, Ordering::Relaxed);

@@ -280,14 +280,14 @@ impl Settled {
         if let (Some(answer), Some(completed), true) = (&self.answer, &mut self.completed, served && fresh) {
             completed.scores = evaluators::evaluate(&self.open.request.view, answer);
             if let Some(keep) = self.open.keep.take().filter(|_| cache::keepable(answer)) {
-                remember(&self.open, keep, answer, completed);
+                remember(&self.open, &keep, answer, completed);
             }
         }
     }
 }
 
 /// Keeps a good answer for the next time it is asked for.
-fn remember(open: &Open, keep: Keep, answer: &Answer, completed: &Completed) {
+fn remember(open: &Open, keep: &Keep, answer: &Answer, completed: &Completed) {
     // A refusal in words alone is for its evaluator to see.
     let refused = completed.scores.iter().any(|score| score.channel == "refusal" && score.score == Score::ZERO);
     let (Some(deployment), Some(model), false) = (&completed.served, &completed.model, refused) else { return };

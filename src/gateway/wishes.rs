@@ -17,7 +17,7 @@ pub const NAMES: [(&str, &str); 11] = [
     ("max-cost-usd", "a number of dollars from 0"),
     ("max-latency-s", "a number of seconds from 0"),
     ("explore", "`never`, `floor` or `full`"),
-    ("conversation", "a name of up to 200 characters"),
+    ("conversation", "a name of up to 200 characters; its turns tend to the same model"),
     ("tags", "labels of deployments, separated by commas; only deployments with all of them are called"),
     ("cache", "`off`: the same as `cache-control: no-store`"),
 ];

@@ -36,7 +36,10 @@ impl Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { status: status(error.kind), error, refused: None }
+        // RFC 9111, 5.2.1.7: what is asked for only from memory, and is not there, is a 504.
+        let uncached = error.kind == Kind::NotFound && error.param.as_deref() == Some("cache-control");
+        let status = if uncached { StatusCode::GATEWAY_TIMEOUT } else { status(error.kind) };
+        Self { status, error, refused: None }
     }
 }
 
@@ -61,7 +64,7 @@ impl IntoResponse for Failed {
         let mut inner = json!({
             "message": error.message,
             "type": error.openai_type(),
-            "param": error.param,
+            "param": error.param.as_ref().filter(|param| !param.is_empty()),
             "code": error.openai_code(),
         });
         if let Some(refused) = &refused {

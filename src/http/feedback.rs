@@ -12,10 +12,8 @@ use serde_json::{Value, json};
 use super::errors::Failed;
 use super::intake;
 use crate::base::{DecisionId, Error, Kind, Score};
-use crate::gateway::{Explained, Gateway, Said, Subject};
+use crate::gateway::{EVALUATORS, Explained, Gateway, Said, Subject};
 
-/// The channels that the evaluators speak in; nobody else may.
-const RESERVED: [&str; 6] = ["format", "schema", "tools", "truncation", "refusal", "empty"];
 /// The longest comment, bytes.
 const LONGEST_COMMENT: usize = 10_000;
 
@@ -83,7 +81,7 @@ fn read(wire: Wire, header: Option<String>) -> Result<Said, Error> {
     if channel.is_empty() || channel.len() > 64 || !channel.chars().all(plain) {
         return Err(Error::invalid("channel", "a channel is 1 to 64 letters, digits, `_`, `-` or `.`"));
     }
-    if RESERVED.contains(&channel.as_str()) {
+    if EVALUATORS.contains(&channel.as_str()) {
         let message = format!("`{channel}` is a channel of the built-in evaluators; choose another name");
         return Err(Error::invalid("channel", message));
     }

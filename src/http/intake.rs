@@ -15,7 +15,7 @@ use crate::cache::Control;
 use crate::gateway::{Gateway, Wishes};
 
 /// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(120);
+const BODY_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Bodies that are too large are read up to this many times the limit and thrown away, so that a client that is
 /// still sending can read why it is refused; then the connection is closed on it.

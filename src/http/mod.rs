@@ -28,7 +28,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Request, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -73,13 +72,11 @@ impl Config {
 }
 
 /// All routes, without cross-origin calls.
-#[must_use]
 pub fn router(gateway: Arc<Gateway>) -> Router {
     router_with(gateway, &Config::default())
 }
 
 /// All routes.
-#[must_use]
 pub fn router_with(gateway: Arc<Gateway>, config: &Config) -> Router {
     telemetry::metrics();
     let router = Router::new()
@@ -96,8 +93,6 @@ pub fn router_with(gateway: Arc<Gateway>, config: &Config) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        // Bodies are limited where they are read, with an error of ours.
-        .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(rim));
     let router = if config.cors_origins.is_empty() { router } else { router.layer(cors(&config.cors_origins)) };

@@ -11,7 +11,7 @@ use super::embeddings::LOCAL_MODEL;
 use super::errors::Failed;
 use super::intake;
 use crate::admission::Caller;
-use crate::base::{Error, Kind};
+use crate::base::{Error, Kind, ModelId};
 use crate::catalog::Deployment;
 use crate::gateway::{Gateway, shorten};
 
@@ -61,8 +61,7 @@ fn models(gateway: &Gateway, caller: &Caller) -> Vec<Value> {
         add(&format!("auto:{preset}"), "pointsman", "preset", pool.clone());
     }
     for (alias, models) in &live.catalog.aliases {
-        let serves: Vec<&str> =
-            models.iter().filter(|model| caller.may_use(model)).map(|model| model.as_str()).collect();
+        let serves: Vec<&str> = models.iter().filter(|model| caller.may_use(model)).map(ModelId::as_str).collect();
         if !serves.is_empty() {
             add(alias, "pointsman", "alias", serves);
         }

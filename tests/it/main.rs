@@ -1,8 +1,10 @@
 //! Tests from outside: one binary, one module a subject.
 
+mod cache;
 mod crash;
 mod dispatch;
 mod encoder;
+mod gateway;
 mod layers;
 mod learn;
 mod ledger;

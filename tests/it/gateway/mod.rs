@@ -1,0 +1,11 @@
+//! The gateway and its face, from outside: a router in process or over TCP, with a scripted provider behind it.
+
+mod caching;
+mod embeddings;
+mod ends;
+mod errors;
+mod faithful;
+mod house;
+mod mutated;
+mod routes;
+mod upstream;
