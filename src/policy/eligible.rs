@@ -178,7 +178,7 @@ mod tests {
             Deployment { price: None, ..deployment("priceless", "d", 1.0) },
             deployment("down", "e", 1.0),
         ]);
-        let down = Health { in_flight: 0, closed_for: Some(Duration::from_secs(1)) };
+        let down = Health { in_flight: 0, closed_for: Some(Duration::from_secs(1)), cause: None };
         let availability = Availability { health: Map::from([("down".into(), down)]) };
         let limited = Preferences { max_cost: Some(crate::base::Usd(1.0)), ..Preferences::BALANCED };
         let all =
