@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn busy(of: &[(&str, u32)]) -> Availability {
-        let health = of.iter().map(|&(id, in_flight)| (id.into(), Health { in_flight, closed_for: None }));
+        let health = of.iter().map(|&(id, in_flight)| (id.into(), Health { in_flight, closed_for: None, cause: None }));
         Availability { health: health.collect() }
     }
 
