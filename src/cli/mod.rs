@@ -1,8 +1,10 @@
 //! The command line: one file a command, each thin. What a command prints on the standard output is its result;
 //! what it says on the way goes to the standard error.
-#![expect(clippy::print_stdout, reason = "a command speaks by printing")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks by printing")]
 
 pub mod check;
+pub mod demo;
+pub mod explain;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -30,7 +32,10 @@ pub struct Cli {
 #[expect(missing_docs, reason = "what each command does stands at its Args, where the help text is made from")]
 pub enum Command {
     Serve(serve::Args),
+    Demo(demo::Args),
     Check(check::Args),
+    Route(explain::Route),
+    Explain(explain::Explain),
 }
 
 /// Which configuration.
@@ -90,6 +95,9 @@ impl std::fmt::Display for Failure {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(&args).await,
+        Command::Demo(args) => demo::run(&args).await,
         Command::Check(args) => check::run(&args),
+        Command::Route(args) => explain::route(&args).await,
+        Command::Explain(args) => explain::explain(&args).await,
     }
 }

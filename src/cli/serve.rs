@@ -47,15 +47,15 @@ To see Pointsman at work without any of them: pointsman demo";
 pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     let environment = Environment::of_process();
     let file = args.source.file();
-    let mut config = Config::load(file.as_deref(), &environment).map_err(usage)?;
+    let config = Config::load(file.as_deref(), &environment).map_err(usage)?;
     if config.is_empty() {
         return Err(Failure::Usage(NO_PROVIDER.to_owned()));
     }
-    if let Some(listen) = args.listen {
-        config.sections.server.listen = listen;
-        config.sections.open_door().map_or(Ok(()), |problem: Problem| {
-            Err(usage(Problems(vec![Problem { path: "--listen".to_owned(), ..problem }])))
-        })?;
+    let address = args.listen.unwrap_or(config.sections.server.listen);
+    let mut sections = config.sections.clone();
+    sections.server.listen = address;
+    if let Some(problem) = sections.open_door() {
+        return Err(usage(Problems(vec![Problem { path: "--listen".to_owned(), ..problem }])));
     }
     telemetry::init(&config.sections.log);
     let config = app::discover(config).await;
@@ -67,7 +67,6 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Failed(format!("no provider lists a model, so there is nothing to serve.\n{said}")));
     }
     let data = args.data.clone().or_else(|| config.data.clone()).unwrap_or_else(|| app::data_folder(&environment));
-    let address = config.sections.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::Failed(format!("cannot listen on {address}: {error}; choose another with --listen"))
     })?;
@@ -103,7 +102,8 @@ pub(super) async fn until_stopped(app: App, listener: TcpListener) -> Result<(),
     }
 }
 
-async fn wait_for_signal() {
+/// Completes on Ctrl-C or SIGTERM.
+pub(super) async fn wait_for_signal() {
     let Ok(mut terminated) = signal(SignalKind::terminate()) else {
         let _ = tokio::signal::ctrl_c().await;
         return;

@@ -13,6 +13,7 @@ mod catalogue;
 mod environment;
 mod presets;
 pub mod prices;
+mod provider;
 mod raw;
 mod sections;
 mod sift;

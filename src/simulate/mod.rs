@@ -82,7 +82,8 @@ pub fn tokens(text: &str) -> u64 {
 }
 
 /// A number in `[0, 1)` that depends on these alone.
-fn chance(seed: u64, parts: &[&str]) -> f64 {
+#[must_use]
+pub fn chance(seed: u64, parts: &[&str]) -> f64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
     for part in parts {
