@@ -1,42 +1,68 @@
 //! Reads a request and its vector into [`Features`].
 
-use super::{CONTEXT, Context, Features, language, needs};
+use super::artefact::Artefact;
+use super::heads::Input;
+use super::{Context, Features, language, needs};
 use crate::base::SchemaId;
-use crate::chat::{ChatRequest, Role};
-use crate::embed::{Embedding, Origin};
+use crate::chat::ChatRequest;
+use crate::embed::{DIMENSIONS, Embedding, Origin, hashing};
 
-/// Makes features of requests. Immutable and cheap to share; reload makes a new one.
+/// Makes features of requests. Immutable; share it behind an `Arc`, reload makes a new one.
 #[derive(Clone, Debug)]
 pub struct Extractor {
-    schema: SchemaId,
+    artefact: Artefact,
 }
 
 impl Extractor {
-    /// The extractor with the projection and heads that come with this version.
+    /// With the projection and heads that come with this version.
     #[must_use]
     pub fn new() -> Self {
-        Self { schema: SchemaId::from("minilm-bias-v0") }
+        Self::with(Artefact::shipped())
+    }
+
+    /// With this projection and these heads. Reads the vocabularies of the token counter, so that no request
+    /// waits for them.
+    #[must_use]
+    pub fn with(artefact: Artefact) -> Self {
+        super::tokens::warm_up();
+        Self { artefact }
     }
 
     /// Which feature map it applies; stands in every context it makes.
     #[must_use]
     pub fn schema(&self) -> &SchemaId {
-        &self.schema
+        &self.artefact.manifest.schema
     }
 
-    /// What this request is. Total: there is an answer for every request, with an embedding or without one.
+    /// The projection and the heads.
+    #[must_use]
+    pub fn artefact(&self) -> &Artefact {
+        &self.artefact
+    }
+
+    /// What this request is. Total: there is an answer for every request. Without an embedding, or with one that
+    /// is no unit vector of [`DIMENSIONS`] numbers, the text's lexical vector takes its place and the
+    /// context's origin says so.
     #[must_use]
     pub fn extract(&self, request: &ChatRequest, embedding: Option<&Embedding>) -> Features {
-        let mut x = vec![0.0; CONTEXT];
-        x[0] = 1.0;
-        let origin = embedding.map_or(Origin::Lexical, |embedding| embedding.origin);
-        let context = Context { schema: self.schema.clone(), x, origin };
+        let text = request.prompt();
+        let embedding = embedding.filter(|embedding| sound(embedding));
+        let made;
+        let embedding = if let Some(embedding) = embedding {
+            embedding
+        } else {
+            made = hashing::embed(text);
+            &made
+        };
+        let encoder = (embedding.origin == Origin::Encoder).then_some(&embedding.vector[..]);
+        let input = Input::of(text, encoder);
+        let x = self.artefact.projection.project(embedding).to_vec();
         Features {
-            context,
+            context: Context { schema: self.schema().clone(), x, origin: embedding.origin },
             needs: needs::needs(request),
-            intent: None,
-            complexity: None,
-            language: language::language(prompt(request)),
+            intent: self.artefact.heads.intent(&input),
+            complexity: Some(self.artefact.heads.complexity(&input)),
+            language: language::language(text),
         }
     }
 }
@@ -47,9 +73,8 @@ impl Default for Extractor {
     }
 }
 
-/// The text that says what is wanted: the last message of the user, else the last message of anybody.
-fn prompt(request: &ChatRequest) -> &str {
-    let messages = &request.view.messages;
-    let asked = messages.iter().rev().find(|message| message.role == Role::User);
-    asked.or(messages.last()).map_or("", |message| &message.text)
+/// Whether this can be a unit vector that the projection and the heads were made for: of the right length, with
+/// no number beyond 1 (rounding aside) and none that is not a number.
+fn sound(embedding: &Embedding) -> bool {
+    embedding.vector.len() == DIMENSIONS && embedding.vector.iter().all(|x| x.abs() < 1.01)
 }

@@ -4,9 +4,17 @@
 //! intent and the complexity; plain reading of the request says what it needs, in which language it is and
 //! how many tokens it has.
 
+pub mod artefact;
 mod extractor;
+pub mod fit;
+pub mod heads;
 pub mod language;
+mod linear;
 pub mod needs;
+pub mod projection;
+pub mod prompts;
+pub mod shape;
+pub mod terms;
 pub mod tokens;
 
 pub use extractor::Extractor;

@@ -52,6 +52,13 @@ impl Vocabulary {
     }
 }
 
+/// Reads both vocabularies, which takes some tens of milliseconds the first time.
+pub(super) fn warm_up() {
+    for vocabulary in [Vocabulary::O200k, Vocabulary::Cl100k] {
+        let _ = vocabulary.count("points");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

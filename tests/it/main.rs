@@ -5,6 +5,7 @@ mod cache;
 mod crash;
 mod dispatch;
 mod encoder;
+mod features;
 mod gateway;
 mod layers;
 mod learn;
