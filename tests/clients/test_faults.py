@@ -10,13 +10,14 @@ import pytest
 from openai import OpenAI
 
 BEFORE = [
-    {"type": "fail", "status": 429, "times": 1, "retry_after": 2},
     {"type": "fail", "status": 500, "times": 1},
     {"type": "fail", "status": 529, "times": 1},
     {"type": "slow_first_token", "seconds": 5, "times": 1},
     {"type": "stream_fault", "kind": "disconnect", "after_chunks": 0, "times": 1},
     {"type": "stream_fault", "kind": "truncate", "after_chunks": 0, "times": 1},
     {"type": "stream_fault", "kind": "malformed", "after_chunks": 0, "times": 1},
+    # Last: it asks to be left alone for a while, and is.
+    {"type": "fail", "status": 429, "times": 1, "retry_after": 2},
 ]
 AFTER = [
     {"type": "stream_fault", "kind": kind, "after_chunks": 4, "times": 1}
@@ -25,19 +26,24 @@ AFTER = [
 NAME = lambda b: "-".join(str(b[key]) for key in ("type", "status", "kind") if key in b)  # noqa: E731
 
 
-def scenario(*behaviors: dict) -> None:
+def call_mock(method: str, body: dict | None = None) -> None:
     request = urllib.request.Request(
         os.environ["MOCK_B_URL"] + "/_llmock/scenario",
-        data=json.dumps({"behaviors": behaviors}).encode(),
+        method=method,
+        data=json.dumps(body).encode() if body else None,
         headers={"content-type": "application/json"},
     )
     urllib.request.urlopen(request).read()
 
 
+def scenario(behavior: dict) -> None:
+    call_mock("POST", {"behaviors": [behavior]})
+
+
 @pytest.fixture(autouse=True)
 def well_again():
     yield
-    scenario()
+    call_mock("DELETE")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -62,7 +68,7 @@ def test_a_fault_before_the_first_content_is_invisible(client: OpenAI, behavior:
 def test_a_fault_after_the_first_content_is_one_clean_error(client: OpenAI, behavior: dict) -> None:
     scenario(behavior)
     stream = client.chat.completions.create(
-        model="mock-b", messages=[{"role": "user", "content": f"Fault after, {behavior}"}], stream=True
+        model="mock-faulty", messages=[{"role": "user", "content": f"Fault after, {behavior}"}], stream=True
     )
     text = ""
     with pytest.raises(openai.APIError) as caught:

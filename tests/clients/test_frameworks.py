@@ -1,5 +1,7 @@
 """LangChain, LlamaIndex and instructor, unchanged but for the base URL."""
 
+from typing import Iterable
+
 import instructor
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
@@ -42,7 +44,7 @@ def test_instructor(base_url: str) -> None:
     )
     calls = client.chat.completions.create(
         model="mock-a",
-        response_model=list[get_weather],
+        response_model=Iterable[get_weather],
         messages=[{"role": "user", "content": "What is the weather in Prague and Brno?"}],
     )
     assert [call.city for call in calls] == ["Prague", "Brno"]

@@ -142,7 +142,7 @@ def test_bad_request(client: OpenAI) -> None:
 def test_feedback_and_explanation(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model="auto", messages=ask("Judge this answer."))
     decision = raw.headers["x-pointsman-decision"]
-    given = client.post("/feedback", body={"id": raw.parse().id, "score": 1.0}, cast_to=dict)
-    assert given["decision"] == decision
-    explained = client.get(f"/decisions/{decision}", cast_to=dict)
+    given = client.post("/feedback", body={"response_id": raw.parse().id, "score": 1.0}, cast_to=object)
+    assert given["decision_id"] == decision
+    explained = client.get(f"/decisions/{decision}", cast_to=object)
     assert explained

@@ -178,7 +178,7 @@ async fn a_kill_in_mid_load_loses_nothing_that_was_acknowledged_and_serving_goes
                 let id = reply.headers()["x-pointsman-decision"].to_str().expect("text").to_owned();
                 let sent = client
                     .post(format!("{}/v1/feedback", serving.url))
-                    .json(&serde_json::json!({ "id": id, "score": 1.0 }))
+                    .json(&serde_json::json!({ "decision_id": id, "score": 1.0 }))
                     .send()
                     .await
                     .expect("taken");

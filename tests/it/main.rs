@@ -5,6 +5,7 @@ mod cache;
 mod crash;
 mod dispatch;
 mod encoder;
+mod endurance;
 mod features;
 mod gateway;
 mod layers;
