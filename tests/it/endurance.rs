@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
-use pointsman::base::{DecisionId, SystemClock};
+use pointsman::base::DecisionId;
 use pointsman::ledger::{self, Entry, Event, Ledger, Outcome, SqliteLedger};
 use tempfile::TempDir;
 
@@ -119,8 +119,7 @@ impl Serving {
 }
 
 fn entries(folder: &Path) -> (SqliteLedger, Vec<Entry>) {
-    let clock = Arc::new(SystemClock::new());
-    let ledger = SqliteLedger::open(&folder.join("data"), &ledger::Config::default(), clock).expect("the ledger opens");
+    let ledger = SqliteLedger::open(&folder.join("data"), &ledger::Config::default()).expect("the ledger opens");
     let mut all: Vec<Entry> = Vec::new();
     loop {
         let more = ledger.scan(all.last().map_or(0, |entry| entry.offset), 4096).expect("every event can be read");
