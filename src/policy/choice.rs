@@ -1,4 +1,9 @@
 //! From what is believed of the eligible arms to the probability of each: the heart of the policy.
+//!
+//! Thompson sampling, with two additions. An arm that is clearly behind another *on requests like this one* rests:
+//! it gets nothing, neither from the sampling nor from the exploration share, so that share costs little, and an
+//! arm that is bad on the whole still plays where it is good. And the exploration share puts a floor under every
+//! arm that does not rest, so that what was logged can judge any policy that stays among those.
 
 use super::propensity::{inverse_gap, raise_to_floor, win_probabilities};
 use super::regression::Posterior;
@@ -8,7 +13,7 @@ use super::{Algorithm, Config, Explore, Spread};
 const TRIALS_WIDTH: f64 = 0.8;
 /// The same by context.
 const CONTEXT_WIDTH: f64 = 0.6;
-/// By trials: an arm rests while its mean is this many standard errors of both behind another's.
+/// An arm rests while its belief, this many standard deviations up, is below another's as many down.
 const REST: f64 = 2.0;
 
 /// An eligible arm.
@@ -18,8 +23,6 @@ pub(super) struct Arm<'a> {
     pub(super) belief: &'a Posterior,
     /// Expected quality less what cost and latency are worth.
     pub(super) utility: f64,
-    /// What cost and latency are worth.
-    pub(super) penalty: f64,
 }
 
 /// The arm of greatest expected utility; the first of equals.
@@ -37,37 +40,22 @@ pub(super) fn probabilities(config: &Config, explore: Explore, x: &[f64], arms: 
         }
         Explore::Full => vec![1.0 / arms.len() as f64; arms.len()],
         Explore::Floor => {
-            let mut probabilities = match config.algorithm {
-                Algorithm::Thompson => thompson(config, x, arms),
-                Algorithm::SquareCb => square_cb(config, arms),
+            let playing = match config.algorithm {
+                Algorithm::Thompson => awake(x, arms),
+                Algorithm::SquareCb => (0..arms.len()).collect(),
             };
-            let floor = vec![config.exploration_share / arms.len() as f64; arms.len()];
-            raise_to_floor(&mut probabilities, &floor);
-            probabilities
-        }
-    }
-}
-
-fn square_cb(config: &Config, arms: &[Arm<'_>]) -> Vec<f64> {
-    let utilities: Vec<f64> = arms.iter().map(|arm| arm.utility).collect();
-    // The rows are those not yet forgotten, so gamma stops growing where forgetting holds it.
-    let rows: f64 = arms.iter().map(|arm| arm.belief.n).sum();
-    inverse_gap(&utilities, config.square_cb_gamma * rows.sqrt())
-}
-
-fn thompson(config: &Config, x: &[f64], arms: &[Arm<'_>]) -> Vec<f64> {
-    match config.spread {
-        Spread::Context => {
-            let means: Vec<f64> = arms.iter().map(|arm| arm.utility).collect();
-            let sds: Vec<f64> = arms.iter().map(|arm| CONTEXT_WIDTH * arm.belief.sd(x)).collect();
-            win_probabilities(&means, &sds)
-        }
-        Spread::Trials => {
-            let awake = awake(arms);
-            let means: Vec<f64> = awake.iter().map(|&arm| arms[arm].utility).collect();
-            let sds: Vec<f64> = awake.iter().map(|&arm| TRIALS_WIDTH * arms[arm].belief.bias_sd()).collect();
+            let utilities: Vec<f64> = playing.iter().map(|&arm| arms[arm].utility).collect();
+            let mut among = match config.algorithm {
+                Algorithm::Thompson => {
+                    let sds: Vec<f64> = playing.iter().map(|&arm| spread(config.spread, x, &arms[arm])).collect();
+                    win_probabilities(&utilities, &sds)
+                }
+                Algorithm::SquareCb => inverse_gap(&utilities, gamma(config, arms)),
+            };
+            let floor = vec![config.exploration_share / playing.len() as f64; playing.len()];
+            raise_to_floor(&mut among, &floor);
             let mut probabilities = vec![0.0; arms.len()];
-            for (arm, p) in awake.into_iter().zip(win_probabilities(&means, &sds)) {
+            for (arm, p) in playing.into_iter().zip(among) {
                 probabilities[arm] = p;
             }
             probabilities
@@ -75,16 +63,22 @@ fn thompson(config: &Config, x: &[f64], arms: &[Arm<'_>]) -> Vec<f64> {
     }
 }
 
-/// The arms whose mean over all requests, less the penalty of this one, is not clearly behind another's.
-fn awake(arms: &[Arm<'_>]) -> Vec<usize> {
-    let bounds: Vec<(f64, f64)> = arms
-        .iter()
-        .map(|arm| {
-            let middle = arm.belief.plain_mean - arm.penalty;
-            let error = REST * arm.belief.plain_error();
-            (middle - error, middle + error)
-        })
-        .collect();
-    let behind = bounds.iter().map(|bound| bound.0).fold(f64::NEG_INFINITY, f64::max);
-    (0..arms.len()).filter(|&arm| bounds[arm].1 >= behind).collect()
+/// How strongly inverse gap weighting prefers the best. It grows with the rows not yet forgotten, so it stops
+/// growing where forgetting holds them.
+fn gamma(config: &Config, arms: &[Arm<'_>]) -> f64 {
+    config.square_cb_gamma * arms.iter().map(|arm| arm.belief.n).sum::<f64>().sqrt()
+}
+
+fn spread(spread: Spread, x: &[f64], arm: &Arm<'_>) -> f64 {
+    match spread {
+        Spread::Trials => TRIALS_WIDTH * arm.belief.bias_sd(),
+        Spread::Context => CONTEXT_WIDTH * arm.belief.sd(x),
+    }
+}
+
+/// The arms that are not clearly behind another at `x`. Never empty: the greedy one is always among them.
+fn awake(x: &[f64], arms: &[Arm<'_>]) -> Vec<usize> {
+    let errors: Vec<f64> = arms.iter().map(|arm| REST * arm.belief.sd(x)).collect();
+    let ahead = arms.iter().zip(&errors).map(|(arm, error)| arm.utility - error).fold(f64::NEG_INFINITY, f64::max);
+    (0..arms.len()).filter(|&arm| arms[arm].utility + errors[arm] >= ahead).collect()
 }

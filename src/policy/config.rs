@@ -21,11 +21,10 @@ pub enum Algorithm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spread {
-    /// By how often the arm was tried at all; arms whose mean is clearly behind rest. Safer where one kind of
-    /// traffic comes in blocks.
-    Trials,
-    /// By how often the arm was tried on prompts like this one. Better with many arms.
+    /// By how often the arm was tried at all. Steadier: it hardly ever settles on the wrong arm.
     #[default]
+    Trials,
+    /// By how often the arm was tried on requests like this one. Quicker with many arms.
     Context,
 }
 
@@ -37,8 +36,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// How wide a belief is taken to be.
     pub spread: Spread,
-    /// Share of the traffic that is spread over arms the algorithm would hardly try, so that other policies can
-    /// be evaluated on the log. 0 to 0.5.
+    /// Share of the traffic that is spread evenly over the arms that are not clearly behind on requests like the
+    /// one at hand, so that other policies can be evaluated on the log. 0 to 0.5.
     pub exploration_share: f64,
     /// After this time what was learned of quality and answer length weighs half. Whole hours; 0 = for ever.
     #[serde(with = "duration")]
@@ -54,7 +53,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::Thompson,
-            spread: Spread::Context,
+            spread: Spread::Trials,
             exploration_share: 0.02,
             half_life: hours(14 * 24),
             latency_half_life: hours(6),

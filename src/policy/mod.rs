@@ -140,7 +140,8 @@ pub struct Prediction {
 /// A policy's answer: one entry a candidate, in the candidates' order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// Probability of each candidate; they sum to 1, or are all 0 where `max_cost` excludes every candidate.
+    /// Probability of each candidate; they sum to 1, or are all 0 where `max_cost` excludes every candidate. An
+    /// eligible one that is clearly behind another on requests like this has 0 too.
     pub propensities: Vec<f64>,
     /// What is believed of each.
     pub predictions: Vec<Prediction>,

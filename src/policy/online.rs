@@ -65,8 +65,8 @@ impl OnlinePolicy for Bandit {
         let arms: Vec<Arm<'_>> = open
             .iter()
             .map(|&arm| {
-                let (belief, penalty) = (&fit.arms[arm], round.penalty[arm]);
-                Arm { belief, utility: belief.mean(&x) - penalty, penalty }
+                let belief = &fit.arms[arm];
+                Arm { belief, utility: belief.mean(&x) - round.penalty[arm] }
             })
             .collect();
         let mut probabilities = vec![0.0; self.sums.len()];

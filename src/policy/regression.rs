@@ -99,10 +99,6 @@ pub struct Posterior {
     pub noise: f64,
     /// Rows behind it (weights).
     pub n: f64,
-    /// Plain mean of its rows' `y`, shrunk towards that of all by as many rows as the ridge of the bias.
-    pub plain_mean: f64,
-    /// Those rows, the shrinkage's among them.
-    plain_rows: f64,
 }
 
 impl Posterior {
@@ -116,12 +112,6 @@ impl Posterior {
     #[must_use]
     pub fn sd(&self, x: &[f64]) -> f64 {
         (self.noise * linalg::squared_length(&self.factor, x)).sqrt()
-    }
-
-    /// Standard error of `plain_mean`.
-    #[must_use]
-    pub fn plain_error(&self) -> f64 {
-        (self.noise / self.plain_rows).sqrt()
     }
 
     /// Standard deviation of the first coefficient, the bias.
@@ -147,7 +137,7 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64)
     let mut q = diagonal(&prior.shared_ridge);
     let mut target: Vec<f64> = prior.shared_ridge.iter().zip(&prior.mean).map(|(l, m)| l * m).collect();
     let mut solved: Vec<Solved> = Vec::new();
-    let (mut rows, mut total) = (0.0, 0.0);
+    let mut rows = 0.0;
     for arm in sums {
         let this = Solved::new(prior, arm, factor);
         let inverse = linalg::gram(&this.factor, d);
@@ -161,7 +151,6 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64)
             *goal += prior.ridge[i] * base;
         }
         rows += this.n;
-        total += this.b[0];
         solved.push(this);
     }
     // L_0 keeps Q positive definite; rounding could spoil that only with sums near the largest numbers.
@@ -172,8 +161,6 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64)
     } else {
         prior.mean.clone()
     };
-    let bias_ridge = prior.ridge[0];
-    let overall = (total + bias_ridge * prior.mean[0]) / (rows + bias_ridge);
     let pull: Vec<f64> = prior.ridge.iter().zip(&shared).map(|(l, t)| l * t).collect();
     let shared_quadratic = linalg::inner(&pull, &shared);
     let residuals: Vec<(Vec<f64>, f64)> = solved.iter().map(|arm| arm.theta(&pull, shared_quadratic)).collect();
@@ -188,20 +175,10 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64)
             factor: arm.factor,
             noise: (residual + prior.arm_noise_rows * noise) / (arm.n + prior.arm_noise_rows),
             n: arm.n,
-            plain_mean: (arm.b[0] + bias_ridge * overall) / (arm.n + bias_ridge),
-            plain_rows: arm.n + bias_ridge,
         })
         .collect();
     let factor = diagonal(&prior.ridge.iter().map(|l| 1.0 / l.sqrt()).collect::<Vec<_>>());
-    let fresh = Posterior {
-        theta: shared,
-        factor,
-        corner: 1.0 / bias_ridge,
-        noise,
-        n: 0.0,
-        plain_mean: overall,
-        plain_rows: bias_ridge,
-    };
+    let fresh = Posterior { theta: shared, factor, corner: 1.0 / prior.ridge[0], noise, n: 0.0 };
     Fit { arms, fresh }
 }
 
@@ -254,5 +231,122 @@ impl Solved {
 
     fn corner(&self) -> f64 {
         (0..self.b.len()).map(|i| self.factor[packed(i)].powi(2)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::Seed;
+
+    fn prior(d: usize) -> Prior {
+        let mut mean = vec![0.0; d];
+        mean[0] = 0.5;
+        Prior {
+            ridge: (0..d).map(|i| 2.0 + i as f64).collect(),
+            shared_ridge: vec![1.5; d],
+            mean,
+            noise: 0.16,
+            noise_rows: 10.0,
+            arm_noise_rows: 20.0,
+        }
+    }
+
+    /// The same model as one large regression on (shared, arm 1's own, arm 2's own) coefficients, solved densely.
+    fn in_one_piece(prior: &Prior, arms: &[Vec<(Vec<f64>, f64)>]) -> Vec<Vec<f64>> {
+        let d = prior.ridge.len();
+        let all = d * (arms.len() + 1);
+        let mut a = vec![0.0; packed(all)];
+        let mut b = vec![0.0; all];
+        for i in 0..d {
+            a[packed(i + 1) - 1] = prior.shared_ridge[i];
+            b[i] = prior.shared_ridge[i] * prior.mean[i];
+            for arm in 1..=arms.len() {
+                a[packed(arm * d + i + 1) - 1] = prior.ridge[i];
+            }
+        }
+        for (arm, rows) in arms.iter().enumerate() {
+            for (x, y) in rows {
+                let mut long = vec![0.0; all];
+                long[..d].copy_from_slice(x);
+                long[(arm + 1) * d..(arm + 2) * d].copy_from_slice(x);
+                linalg::add_outer(&mut a, 1.0, &long);
+                b.iter_mut().zip(&long).for_each(|(to, x)| *to += y * x);
+            }
+        }
+        assert!(linalg::cholesky(&mut a, all));
+        linalg::solve_lower(&a, &mut b);
+        linalg::solve_upper(&a, &mut b);
+        (1..=arms.len()).map(|arm| (0..d).map(|i| b[i] + b[arm * d + i]).collect()).collect()
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<(Vec<f64>, f64)>> {
+        let x = prop::collection::vec(-1.5..1.5_f64, 3).prop_map(|mut x| {
+            x[0] = 1.0;
+            x
+        });
+        prop::collection::vec((x, 0.0..1.0_f64), 0..25)
+    }
+
+    proptest! {
+        #[test]
+        fn the_fit_from_sums_is_the_fit_of_all_arms_in_one_piece(one in rows(), two in rows()) {
+            let arms = [one, two];
+            let prior = prior(3);
+            let sums: Vec<Sums> = arms.iter().map(|rows| {
+                let mut sums = Sums::new(3);
+                rows.iter().for_each(|(x, y)| sums.add(1.0, x, *y));
+                sums
+            }).collect();
+            let fit = fit(&prior, sums.iter(), 1.0);
+            for (arm, expected) in fit.arms.iter().zip(in_one_piece(&prior, &arms)) {
+                for (found, expected) in arm.theta.iter().zip(&expected) {
+                    prop_assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+                }
+                prop_assert!(arm.noise > 0.0 && arm.noise < 1.0);
+            }
+        }
+
+        #[test]
+        fn the_noise_comes_from_one_step_ahead_errors(rows in rows()) {
+            // With the shared coefficients held at their mean, R is the sum of e^2 / (1 + h) along the rows.
+            let prior = Prior { shared_ridge: vec![1e9; 3], ..prior(3) };
+            let mut sums = Sums::new(3);
+            let mut expected = 0.0;
+            for (x, y) in &rows {
+                let before = &fit(&prior, std::iter::once(&sums), 1.0).arms[0];
+                let h = before.sd(x).powi(2) / before.noise;
+                expected += (y - before.mean(x)).powi(2) / (1.0 + h);
+                sums.add(1.0, x, *y);
+            }
+            let n = rows.len() as f64;
+            let common = (expected + 1.6) / (n + 10.0);
+            let arm = &fit(&prior, std::iter::once(&sums), 1.0).arms[0];
+            prop_assert!((arm.noise - (expected + 20.0 * common) / (n + 20.0)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_kind_of_request_that_is_no_longer_seen_is_never_less_certain_than_at_first() {
+        let prior = prior(5);
+        let (old, new) = ([1.0, 1.0, 0.0, 0.5, 0.0], [1.0, 0.0, 1.0, 0.0, -0.5]);
+        let width = |arm: &Posterior| arm.sd(&old) / arm.noise.sqrt();
+        let mut sums = Sums::new(5);
+        let fresh = fit(&prior, std::iter::once(&sums), 1.0);
+        let at_first = width(&fresh.fresh);
+        assert!((width(&fresh.arms[0]) - at_first).abs() < 1e-12);
+        for _ in 0..500 {
+            sums.add(1.0, &old, 0.7);
+        }
+        for step in 0..100_000_u64 {
+            sums.scale(0.997);
+            sums.add(1.0, &new, Seed(step).uniform("y"));
+            if step % 997 == 0 {
+                let arm = &fit(&prior, std::iter::once(&sums), 1.0).arms[0];
+                assert!(width(arm) <= at_first + 1e-9 && arm.mean(&old).abs() < 2.0, "{step}: {}", width(arm));
+            }
+        }
     }
 }

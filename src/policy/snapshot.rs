@@ -127,9 +127,8 @@ impl Policy for Snapshot {
         let arms: Vec<Arm<'_>> = eligible
             .iter()
             .map(|&arm| {
-                let Prediction { quality, utility, .. } = predictions[arm];
                 let belief = self.quality.of_key(&candidates[arm].model);
-                Arm { belief, utility, penalty: quality.mean - utility }
+                Arm { belief, utility: predictions[arm].utility }
             })
             .collect();
         let mut propensities = vec![0.0; candidates.len()];
