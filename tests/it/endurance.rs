@@ -20,8 +20,8 @@ const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":
 async fn instant_upstream() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let app = Router::new()
-        .route("/v1/chat/completions", post(|| async { ([(CONTENT_TYPE, "application/json")], ANSWER) }));
+    let app =
+        Router::new().route("/v1/chat/completions", post(|| async { ([(CONTENT_TYPE, "application/json")], ANSWER) }));
     #[expect(clippy::disallowed_methods, reason = "a test's own upstream; it ends with the test's runtime")]
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
