@@ -2,7 +2,9 @@
 //! what it says on the way goes to the standard error.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks by printing")]
 
+pub mod bench;
 pub mod check;
+pub mod datasets;
 pub mod demo;
 pub mod explain;
 pub mod serve;
@@ -36,6 +38,8 @@ pub enum Command {
     Check(check::Args),
     Route(explain::Route),
     Explain(explain::Explain),
+    Bench(bench::Args),
+    Datasets(datasets::Args),
 }
 
 /// Which configuration.
@@ -99,5 +103,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Route(args) => explain::route(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),
+        Command::Datasets(args) => datasets::run(args.command).await,
     }
 }

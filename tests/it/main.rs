@@ -1,5 +1,6 @@
 //! Tests from outside: one binary, one module a subject.
 
+mod bench;
 mod binary;
 mod cache;
 mod crash;

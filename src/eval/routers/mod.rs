@@ -4,6 +4,7 @@
 //! the training rows and the prompts, but not the outcomes, of the test rows. What several routers need (neighbours, the
 //! ridge, clusters) is worked out once a lesson and kept in it.
 
+mod choices;
 mod clusters;
 mod gated;
 mod heads;
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 
 use ndarray::{Array1, Array2, Axis};
 
+pub use choices::{Choices, ChoicesError};
 pub use gated::{Careful, Guarded};
 pub use heads::Heads;
 pub use linear::{Ridge, ridge};

@@ -1,17 +1,20 @@
 //! So many dollars a request: does the pacer hold, and is what it buys better than a fixed mix at the money spent?
+//!
+//! Policies know the training part of a split; its test part comes as a stream.
 
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use serde::Serialize;
 
-use super::Maker;
+use super::policies::warm;
 use super::world::{Change, World};
 use crate::base::Seed;
 use crate::eval::crew::spread;
 use crate::eval::exam::{Spread, interval};
-use crate::eval::linalg::wide;
-use crate::eval::metrics::{Hull, Point};
+use crate::eval::metrics::pair::quantile;
+use crate::eval::metrics::{Hull, Point, Sweep};
 use crate::eval::offline::Effort;
-use crate::eval::split::order;
+use crate::eval::routers::{Lesson, Outcomes, Router};
+use crate::eval::split::{Split, order};
 use crate::eval::table::Table;
 use crate::policy::{OnlinePolicy, Round, draw};
 
@@ -21,10 +24,12 @@ const SCALE: f64 = 0.01;
 /// Greatest price of money.
 const DEAREST: f64 = 200.0;
 /// Requests' worth of budget at hand at the start, and at most saved up.
-const START: f64 = 5.0;
+const START: f64 = 3.0;
 const SAVED: f64 = 100.0;
 /// From here on an overshoot counts.
 const SETTLED: usize = 200;
+/// An arm is open while the purse holds this quantile of what its answers cost in training.
+const UPPER: f64 = 0.95;
 
 /// A policy under a budget.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,14 +46,14 @@ pub struct BudgetRow {
     pub quality: Spread,
     /// Mean score less the zero router's at the cost realised.
     pub gain: Spread,
-    /// 2.5 and 97.5 percentiles of the gain over orders.
+    /// 2.5 and 97.5 percentiles of the gain over splits.
     pub interval: (f64, f64),
-    /// What the zero router and the oracle reach at the budget.
+    /// What the zero router and the oracle reach at the budget, all rows.
     pub lines: (f64, f64),
 }
 
-/// A price of money that rises while more than the budget is spent and falls while less is, and a purse that is never
-/// overdrawn by more than one answer.
+/// A price of money that rises while more than the budget is spent and falls while less is, and a purse that opens an
+/// arm only while it can pay for a dear answer of it.
 struct Pacer {
     budget: f64,
     price: f64,
@@ -66,75 +71,145 @@ impl Pacer {
     }
 }
 
-/// Every policy under three budgets: a sixth, a half and five sixths of the way from the cheapest to the dearest arm, on
-/// the logarithm of cost. Empty without costs.
+/// What chooses under the pacer.
+enum Player<'a> {
+    /// A policy that goes on learning; its costs are the arms' training means.
+    Online(Box<dyn OnlinePolicy>),
+    /// Expectations of a router that learned once, a row a test row.
+    Offline(&'a Outcomes),
+}
+
+/// One run: mean score, mean cost, overshoot, and the zero router's score at that cost.
+#[derive(Clone, Copy)]
+struct Run {
+    quality: f64,
+    cost: f64,
+    overshoot: f64,
+    zero: f64,
+}
+
+/// The served policy, warm, and a router that learned once, under three budgets: a sixth, a half and five sixths of the
+/// way from the cheapest to the dearest arm, on the logarithm of cost. Empty where costs are not known.
 #[must_use]
-pub fn budgets(table: &Table, contexts: &Array2<f32>, makers: &[Maker<'_>], effort: Effort<'_>) -> Vec<BudgetRow> {
-    let Some(cost) = table.cost.as_ref().map(|cost| wide(cost.view())) else { return Vec::new() };
-    let score = wide(table.score.view());
-    let (n, k) = score.dim();
-    let mean = |matrix: &Array2<f64>, arm: usize| matrix.column(arm).sum() / n as f64;
-    let listed: Vec<f64> = (0..k).map(|arm| mean(&cost, arm)).collect();
-    let zero = Hull::above((0..k).map(|arm| Point { cost: listed[arm], quality: mean(&score, arm) }));
-    let both = (score.view(), cost.view());
-    let dear = listed.iter().copied().fold(0.0, f64::max);
-    let cheap = listed.iter().copied().fold(f64::INFINITY, f64::min);
-    let even = ndarray::Array1::from_elem(n, 1.0 / n as f64);
-    let oracle = Hull::above(crate::eval::metrics::Sweep::of(both, both, dear).points(even.view()));
-    let levels: Vec<f64> =
-        [1.0 / 6.0, 0.5, 5.0 / 6.0].iter().map(|share| cheap * (dear / cheap).powf(*share)).collect();
-    let orders = effort.seeds as usize;
-    let runs = spread(orders * levels.len(), effort.threads, effort.done, |job| {
-        let (budget, s) = (levels[job / orders], job % orders);
-        let rows = order(&format!("order-{s}"), &table.ids, 0..n);
-        let world = World::new(table, contexts, rows, 0.0, Change::None);
-        let one = |(_, make): &Maker<'_>| paced(make(k).as_mut(), &world, (&cost, &listed), budget, s as u32);
-        makers.iter().map(one).collect::<Vec<_>>()
+pub fn budgets(table: &Table, contexts: &Array2<f32>, router: &dyn Router, effort: Effort<'_>) -> Vec<BudgetRow> {
+    if !table.costs_are_complete() {
+        return Vec::new();
+    }
+    let everything = Outcomes::of(table, &(0..table.len()).collect::<Vec<_>>());
+    let Some(cost) = &everything.cost else { return Vec::new() };
+    let listed = everything.mean_cost();
+    let (cheap, dear) =
+        (listed.iter().copied().fold(f64::INFINITY, f64::min), listed.iter().copied().fold(0.0, f64::max));
+    let zero = zero_router(&everything);
+    let both = (everything.score.view(), cost.view());
+    let even = Array1::from_elem(table.len(), 1.0 / table.len() as f64);
+    let oracle = Hull::above(Sweep::of(both, both, dear).points(even.view()));
+    let levels = [1.0 / 6.0, 0.5, 5.0 / 6.0].map(|share| cheap * (dear / cheap).powf(share));
+    let runs = spread(effort.seeds as usize, effort.threads, effort.done, |s| {
+        let s = s as u32;
+        let split = Split::numbered(table, s);
+        let lesson = Lesson::of(table, &split, s);
+        let expected = router.expect(&lesson);
+        let rows = order(&format!("order-{s}"), &table.ids, 0..split.test.len());
+        let test = Outcomes::of(table, &split.test);
+        let stream: Vec<usize> = rows.iter().map(|row| split.test[*row]).collect();
+        let world = World::new(table, contexts, stream, 0.0, Change::None);
+        levels.map(|budget| {
+            let game = Game { lesson: &lesson, world: &world, rows: &rows, test: &test, budget, number: s };
+            let online = Player::Online(warm(&lesson, contexts, &split.train));
+            std::iter::once(online)
+                .chain(expected.as_ref().map(Player::Offline))
+                .map(|p| game.run(p))
+                .collect::<Vec<_>>()
+        })
     });
-    let row = |(level, policy): (usize, usize)| {
-        let mine = || runs[level * orders..(level + 1) * orders].iter().map(move |run| run[policy]);
-        let over = |f: &dyn Fn((f64, f64, f64)) -> f64| mine().map(f).collect::<Vec<f64>>();
-        let gains = over(&|(quality, cost, _)| quality - zero.at(cost));
+    let names = ["pointsman, warm".to_owned(), format!("{}, paced", router.name())];
+    let players = runs.first().map_or(0, |run| run[0].len());
+    let row = |(level, player): (usize, usize)| {
+        let over = |f: &dyn Fn(Run) -> f64| runs.iter().map(|run| f(run[level][player])).collect::<Vec<f64>>();
+        let gains = over(&|run| run.quality - run.zero);
         BudgetRow {
-            policy: makers[policy].0.clone(),
+            policy: names[player].clone(),
             budget: levels[level],
-            utilisation: Spread::of(&over(&|(_, cost, _)| cost / levels[level])),
-            overshoot: Spread::of(&over(&|(_, _, overshoot)| overshoot)),
-            quality: Spread::of(&over(&|(quality, ..)| quality)),
+            utilisation: Spread::of(&over(&|run| run.cost / levels[level])),
+            overshoot: Spread::of(&over(&|run| run.overshoot)),
+            quality: Spread::of(&over(&|run| run.quality)),
             gain: Spread::of(&gains),
             interval: interval(gains),
             lines: (zero.at(levels[level]), oracle.at(levels[level])),
         }
     };
-    (0..levels.len()).flat_map(|level| (0..makers.len()).map(move |policy| (level, policy))).map(row).collect()
+    (0..levels.len()).flat_map(|level| (0..players).map(move |player| (level, player))).map(row).collect()
 }
 
-/// `(mean score, mean cost, overshoot)` of a policy on a paced stream.
-fn paced(
-    policy: &mut dyn OnlinePolicy,
-    world: &World<'_>,
-    (cost, listed): (&Array2<f64>, &[f64]),
+fn zero_router(outcomes: &Outcomes) -> Hull {
+    let (score, cost) = (outcomes.mean_score(), outcomes.mean_cost());
+    Hull::above((0..score.len()).map(|arm| Point { cost: cost[arm], quality: score[arm] }))
+}
+
+/// One stream under one budget.
+struct Game<'a> {
+    lesson: &'a Lesson,
+    world: &'a World<'a>,
+    /// Test rows in the order they come.
+    rows: &'a [usize],
+    test: &'a Outcomes,
     budget: f64,
     number: u32,
-) -> (f64, f64, f64) {
-    let mut pacer = Pacer { budget, price: 0.0, purse: START * budget };
-    let cheapest = (1..listed.len()).fold(0, |best, arm| if listed[arm] < listed[best] { arm } else { best });
-    let (mut quality, mut spent, mut overshoot) = (0.0, 0.0, f64::NEG_INFINITY);
-    for t in 0..world.len() {
-        let open: Vec<bool> = (0..listed.len()).map(|arm| arm == cheapest || listed[arm] <= pacer.purse).collect();
-        let penalty: Vec<f64> = listed.iter().map(|cost| pacer.penalty(*cost)).collect();
-        let x = world.context(t);
-        let probabilities = policy.score(&Round { x: &x, open: &open, penalty: &penalty });
-        let arm = draw(&probabilities, Seed(u64::from(number) << 32 | t as u64).uniform("arm"));
-        let paid = cost[[world.order()[t], arm]];
-        // What was learned of quality must not depend on the price of money of that moment.
-        policy.update(&x, arm, world.quality(t, arm), pacer.penalty(paid));
-        pacer.spend(paid);
-        quality += world.quality(t, arm);
-        spent += paid;
-        if t + 1 >= SETTLED {
-            overshoot = overshoot.max(spent / ((t + 1) as f64 * budget) - 1.0);
+}
+
+impl Game<'_> {
+    fn run(&self, mut player: Player<'_>) -> Run {
+        let mut pacer = Pacer { budget: self.budget, price: 0.0, purse: START * self.budget };
+        let listed = self.lesson.outcomes.mean_cost();
+        let upper: Vec<f64> = self
+            .lesson
+            .outcomes
+            .cost
+            .iter()
+            .flat_map(|c| {
+                c.columns()
+                    .into_iter()
+                    .map(|c| {
+                        let mut sorted = c.to_vec();
+                        sorted.sort_by(f64::total_cmp);
+                        quantile(&sorted, UPPER)
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let cheapest = (1..listed.len()).fold(0, |best, arm| if listed[arm] < listed[best] { arm } else { best });
+        let (mut quality, mut spent, mut overshoot) = (0.0, 0.0, f64::NEG_INFINITY);
+        for (t, row) in self.rows.iter().enumerate() {
+            let open: Vec<bool> = (0..listed.len()).map(|arm| arm == cheapest || upper[arm] <= pacer.purse).collect();
+            let arm = match &mut player {
+                Player::Online(policy) => {
+                    let penalty: Vec<f64> = listed.iter().map(|cost| pacer.penalty(*cost)).collect();
+                    let x = self.world.context(t);
+                    let probabilities = policy.score(&Round { x: &x, open: &open, penalty: &penalty });
+                    draw(&probabilities, Seed(u64::from(self.number) << 32 | t as u64).uniform("arm"))
+                }
+                Player::Offline(expected) => {
+                    let cost = |arm: usize| expected.cost.as_ref().map_or(listed[arm], |cost| cost[[*row, arm]]);
+                    let utility = |arm: usize| expected.score[[*row, arm]] - pacer.penalty(cost(arm));
+                    let better = |best: usize, arm: usize| if utility(arm) > utility(best) { arm } else { best };
+                    (0..listed.len()).filter(|arm| open[*arm]).fold(cheapest, better)
+                }
+            };
+            let paid = self.test.cost.as_ref().map_or(0.0, |cost| cost[[*row, arm]]);
+            let got = self.test.score[[*row, arm]];
+            if let Player::Online(policy) = &mut player {
+                policy.update(&self.world.context(t), arm, got, pacer.penalty(paid));
+            }
+            pacer.spend(paid);
+            quality += got;
+            spent += paid;
+            if t + 1 >= SETTLED {
+                overshoot = overshoot.max(spent / ((t + 1) as f64 * self.budget) - 1.0);
+            }
         }
+        let n = self.rows.len() as f64;
+        let zero = zero_router(self.test).at(spent / n);
+        Run { quality: quality / n, cost: spent / n, overshoot, zero }
     }
-    (quality / world.len() as f64, spent / world.len() as f64, overshoot)
 }

@@ -2,7 +2,10 @@
 
 use std::mem;
 
+use ndarray::Array2;
+
 use super::{CONTEXT, Maker};
+use crate::eval::routers::Lesson;
 use crate::policy::baselines::{ContextFree, Fixed, LinUcb, Ucb1};
 use crate::policy::{Algorithm, Bandit, Config, Explore, OnlinePolicy, Round};
 
@@ -53,7 +56,7 @@ pub fn cold() -> Vec<Maker<'static>> {
         served("pointsman, SquareCB", Algorithm::SquareCb),
         maker("LinUCB", |arms| LinUcb::new(1.0, arms, CONTEXT)),
         maker("Thompson, no context", ContextFree::new),
-        maker("UCB1", Ucb1::new),
+        maker("UCB1", Ucb1::narrow),
         maker("random", Fixed::uniform),
     ]
 }
@@ -68,8 +71,15 @@ pub fn drifting() -> Vec<Maker<'static>> {
     ]
 }
 
-/// The policies that are paced by a budget.
+/// The served policy after the training rows of a lesson, every model's outcome of each told to it.
 #[must_use]
-pub fn paced() -> Vec<Maker<'static>> {
-    vec![served("pointsman, cold", Algorithm::Thompson)]
+pub fn warm(lesson: &Lesson, contexts: &Array2<f32>, rows: &[usize]) -> Box<dyn OnlinePolicy> {
+    let mut policy = Bandit::new("pointsman, warm", Config::default(), Explore::Floor, lesson.models.len());
+    for (row, scores) in rows.iter().zip(lesson.outcomes.score.rows()) {
+        let x = contexts.row(*row).to_vec();
+        for (arm, score) in scores.iter().enumerate() {
+            policy.update(&x, arm, *score, 0.0);
+        }
+    }
+    Box::new(Published { inner: policy, waiting: Vec::new() })
 }

@@ -4,12 +4,13 @@
 //! of their hashes, which is as good as shuffled and the same for whoever makes the table.
 
 mod bundled;
+pub mod import;
 mod lexical;
 mod rows;
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, Axis};
 use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -143,6 +144,43 @@ impl Table {
     #[must_use]
     pub fn costs_are_complete(&self) -> bool {
         self.cost.as_ref().is_some_and(|cost| cost.iter().all(|c| c.is_finite()))
+    }
+
+    /// These rows alone, which must be in ascending order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let floats = |matrix: &Array2<f32>| matrix.select(Axis(0), rows);
+        let integers = |matrix: &Array2<i32>| matrix.select(Axis(0), rows);
+        Self {
+            set: self.set.clone(),
+            ids: rows.iter().map(|row| self.ids[*row]).collect(),
+            groups: self.groups.clone(),
+            group: rows.iter().map(|row| self.group[*row]).collect(),
+            vectors: floats(&self.vectors),
+            lexical: floats(&self.lexical),
+            chars: rows.iter().map(|row| self.chars[*row]).collect(),
+            models: self.models.clone(),
+            score: floats(&self.score),
+            cost: self.cost.as_ref().map(floats),
+            tokens_in: self.tokens_in.as_ref().map(integers),
+            tokens_out: self.tokens_out.as_ref().map(integers),
+            provenance: self.provenance.clone(),
+        }
+    }
+
+    /// A table whose costs are all known or all unknown, and what was done for it. Rows with an unknown cost are left out
+    /// while most rows have all of them; else the costs are, and only scores are judged.
+    #[must_use]
+    pub fn settled(mut self) -> (Self, Option<String>) {
+        let Some(cost) = self.cost.as_ref().filter(|_| !self.costs_are_complete()) else { return (self, None) };
+        let known: Vec<usize> = (0..self.len()).filter(|row| cost.row(*row).iter().all(|c| c.is_finite())).collect();
+        if known.len() >= 10 && 2 * known.len() >= self.len() {
+            let note = format!("{} rows left out: a cost is unknown", self.len() - known.len());
+            return (self.select(&known), Some(note));
+        }
+        let note = format!("{} of {} rows know all costs: scores alone are judged", known.len(), self.len());
+        self.cost = None;
+        (self, Some(note))
     }
 
     /// The digest of everything a result depends on: names, vectors, outcomes.

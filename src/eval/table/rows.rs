@@ -342,3 +342,91 @@ impl Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(i: usize) -> String {
+        format!(
+            r#"{{"set":"s","group":"g{}","prompt":"prompt {i}","outcomes":{{"a":{{"score":0.5,"cost_usd":0.1}},"b":{{"score":1}}}}}}"#,
+            i % 2
+        )
+    }
+
+    fn read(lines: &[String], keep: usize) -> Result<Intake, RowsError> {
+        read_rows(lines.join("\n").as_bytes(), Limits { keep })
+    }
+
+    #[test]
+    fn bad_rows_are_left_out_with_their_line_and_the_reason() {
+        let mut lines: Vec<String> = (0..12).map(row).collect();
+        lines[1] = lines[1].replace("0.5", "NaN");
+        lines[2] = lines[2].replace("0.5", "1.5");
+        lines[3] = lines[0].clone();
+        lines[4] = lines[4].replace("\"b\"", "\"c\"");
+        lines.extend((12..20).map(row));
+        let intake = read(&lines, 100).expect("enough sound rows");
+        assert_eq!((intake.found, intake.models), (16, vec!["a".to_owned(), "b".to_owned()]));
+        let said: Vec<String> = intake.left_out.iter().map(ToString::to_string).collect();
+        let all = said.join("\n");
+        for part in [
+            "NaN or Infinity) (line 2)",
+            "expected 0 to 1, got 1.5 (line 3)",
+            "stands there already (line 4)",
+            "model `c` appears half-way: the first row does not have it (line 5)",
+        ] {
+            assert!(all.contains(part), "{part} in:\n{all}");
+        }
+    }
+
+    #[test]
+    fn too_few_rows_and_too_many_models_are_refused_in_words() {
+        let few = read(&(0..9).map(row).collect::<Vec<_>>(), 100).expect_err("nine rows");
+        assert_eq!(few.to_string(), "expected at least 10 sound rows, got 9");
+        let outcomes: Vec<String> = (0..51).map(|m| format!(r#""m{m}":{{"score":1}}"#)).collect();
+        let wide = format!(r#"{{"prompt":"p","outcomes":{{{}}}}}"#, outcomes.join(","));
+        let many = read(&[wide], 100).expect_err("51 models");
+        assert_eq!(many.to_string(), "line 1: expected 2 to 50 models in `outcomes`, got 51");
+    }
+
+    #[test]
+    fn of_a_long_file_the_same_sample_is_kept_whatever_the_order() {
+        let lines: Vec<String> = (0..200).map(row).collect();
+        let backwards: Vec<String> = lines.iter().rev().cloned().collect();
+        let (a, b) = (read(&lines, 20).expect("rows"), read(&backwards, 20).expect("rows"));
+        assert_eq!((a.found, a.ids().len()), (200, 20));
+        assert_eq!(a.ids(), b.ids());
+    }
+
+    #[test]
+    fn a_table_of_rows_survives_the_bundled_form_and_says_what_is_unknown() {
+        let intake = read(&(0..12).map(row).collect::<Vec<_>>(), 100).expect("rows");
+        let vectors: Vec<Vec<f32>> =
+            intake.prompts().iter().map(|p| crate::embed::hashing::embed(p).vector.to_vec()).collect();
+        let table = intake.into_table(&vectors, Provenance::default());
+        let back = Table::from_bytes(&table.to_bytes().expect("bytes")).expect("a table");
+        assert_eq!(
+            (&back.ids, &back.models, &back.group, &back.score),
+            (&table.ids, &table.models, &table.group, &table.score)
+        );
+        for (a, b) in back.vectors.iter().zip(&table.vectors) {
+            assert!((a - b).abs() <= 0.5 / 127.0, "{a} {b}");
+        }
+        assert!(back.cost.as_ref().is_some_and(|cost| cost[[0, 1]].is_nan() && cost[[0, 0]] == 0.1));
+        let (settled, note) = back.settled();
+        assert!(settled.cost.is_none() && note.is_some_and(|note| note.contains("scores alone are judged")));
+    }
+
+    #[test]
+    fn a_table_that_was_cut_or_mixed_up_is_refused() {
+        let intake = read(&(0..12).map(row).collect::<Vec<_>>(), 100).expect("rows");
+        let vectors = vec![vec![0.05; DIMENSIONS]; 12];
+        let mut table = intake.into_table(&vectors, Provenance::default());
+        let bytes = table.to_bytes().expect("bytes");
+        assert!(Table::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Table::from_bytes(b"").is_err());
+        table.ids.swap(0, 1);
+        assert!(table.to_bytes().expect_err("out of order").to_string().contains("ascending"));
+    }
+}

@@ -1,0 +1,246 @@
+//! The report as one page that needs nothing else: no scripts, no fonts, no network.
+
+use std::fmt::Write as _;
+
+use super::svg::{Bar, Line, bars, escaped, lines};
+use super::{Report, SetReport};
+use crate::eval::column::{Column, Row};
+use crate::eval::stream::Change;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1d232a;--paper:#fff;--faint:#e3e6ea;--soft:#5d6873}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--paper:#15191e;--faint:#2b323a;--soft:#9aa5b1}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;max-width:1180px;padding:24px}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:40px 0 4px;border-top:1px solid var(--faint);padding-top:20px}
+h3{font-size:15px;margin:22px 0 6px}p,li{color:var(--soft);margin:4px 0}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(460px,1fr));gap:18px 28px}
+figure{margin:8px 0}figcaption{font-weight:600;margin-bottom:4px}
+svg{width:100%;height:auto;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
+.grid{stroke:var(--faint)}.axis{stroke:var(--soft)}.whisker{stroke:var(--ink);stroke-width:1.5}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:4px 0 0 8px;font-size:12px}
+.legend i{display:inline-block;width:22px;margin-right:6px;vertical-align:middle}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+td,th{padding:3px 12px 3px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
+td:first-child,th:first-child{text-align:left}tr.yard td{font-style:italic;color:var(--soft)}td.wide{text-align:left;white-space:normal}
+";
+
+/// The page.
+#[must_use]
+pub fn page(report: &Report) -> String {
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Pointsman: routing benchmark</title><style>{STYLE}</style></head><body><h1>Routing benchmark</h1>\
+         <p>Pointsman {}, {} splits and orders, report <code>{}</code>. Gap share: how much of the area between a coin \
+         between single models (the zero router) and an oracle a router covers. Rows in italics know what a served \
+         request does not carry, or are lines to compare with.</p>",
+        escaped(&report.version),
+        report.seeds,
+        escaped(&report.digest)
+    );
+    for set in &report.sets {
+        html.push_str(&section(set));
+    }
+    if !report.transfers.is_empty() {
+        html.push_str("<h2>Learned on one set, judged on another</h2>");
+        for column in &report.transfers {
+            html.push_str(&table(column));
+        }
+    }
+    html.push_str("<h2>Published by others, under other settings</h2><div class=\"scroll\"><table>");
+    for anchor in report.anchors {
+        let _ = write!(
+            html,
+            "<tr><td class=\"wide\">{}</td><td class=\"wide\">{}</td><td>{}</td></tr>",
+            escaped(anchor.source),
+            escaped(anchor.figure),
+            anchor.read
+        );
+    }
+    html.push_str("</table></div></body></html>");
+    html
+}
+
+fn section(set: &SetReport) -> String {
+    let mut html = format!(
+        "<h2>{}</h2><p>{} prompts, {} models, {} groups; table <code>{}</code></p><ul>",
+        escaped(&set.set),
+        set.rows,
+        set.models.len(),
+        set.groups,
+        escaped(&set.digest)
+    );
+    for note in &set.notes {
+        let _ = write!(html, "<li>{}</li>", escaped(note));
+    }
+    html.push_str("</ul><div class=\"charts\">");
+    for column in &set.columns {
+        html.push_str(&shares(column));
+    }
+    if let Some(column) = set.columns.first() {
+        html.push_str(&frontier(column));
+    }
+    html.push_str(&learning(set));
+    html.push_str(&regret(set));
+    for change in Change::ALL {
+        html.push_str(&timeline(set, change));
+    }
+    html.push_str("</div>");
+    for column in &set.columns {
+        html.push_str(&table(column));
+    }
+    html.push_str(&budgets(set));
+    html
+}
+
+fn shares(column: &Column) -> String {
+    let drawn =
+        |row: &&Row| row.router != "oracle" && row.router != "zero router" && row.mean(column.headline).is_finite();
+    let pair = column.headline == "apgr";
+    let shift = if pair { 0.5 } else { 0.0 };
+    let bar = |row: &Row| {
+        let (value, sd) = (row.mean(column.headline), row.figures[column.headline].spread.sd);
+        let whisker = if column.parts > 1 { sd } else { f64::NAN };
+        Bar {
+            name: row.router.clone(),
+            value: value - shift,
+            low: value - shift - whisker,
+            high: value - shift + whisker,
+            hollow: row.yardstick,
+        }
+    };
+    let all: Vec<Bar> = column.rows.iter().filter(drawn).map(bar).collect();
+    let axis = if pair {
+        "APGR less that of chance (.5); whiskers: sd over splits"
+    } else {
+        "gap share, %; whiskers: sd over splits"
+    };
+    bars(&format!("{}: {}", if pair { "Recovered gap" } else { "Share of the gap" }, column.name), axis, &all)
+}
+
+fn frontier(column: &Column) -> String {
+    let shown = ["zero router", "oracle", "lexical-10", "kNN+ridge", "heads", "guarded"];
+    let line = |name: &&str| {
+        let row = column.row(name).filter(|row| row.curve.len() > 1 || *name == "zero router")?;
+        let points: Vec<(f64, f64)> = row.curve.iter().map(|p| (1000.0 * p.cost, p.quality)).collect();
+        let dashed = matches!(*name, "zero router" | "oracle");
+        (!points.is_empty()).then(|| Line { name: (*name).to_owned(), points, band: Vec::new(), dashed })
+    };
+    let all: Vec<Line> = shown.iter().filter_map(line).collect();
+    let cheap = all.iter().flat_map(|l| &l.points).all(|p| p.0 > 0.0);
+    lines("Quality against cost, split 0", ("US dollars per 1,000 requests", "mean score"), &all, cheap)
+}
+
+fn learning(set: &SetReport) -> String {
+    let line = |curve: &crate::eval::offline::LearningCurve| Line {
+        name: curve.router.clone(),
+        points: curve.points.iter().map(|(n, mean, _)| (*n as f64, *mean)).collect(),
+        band: curve.points.iter().map(|(_, mean, sd)| (mean - sd, mean + sd)).collect(),
+        dashed: curve.router == "best single",
+    };
+    let all: Vec<Line> = set.learning.iter().map(line).collect();
+    lines(
+        "Score by the number of labelled prompts",
+        ("labelled prompts", "mean score, money worth nothing"),
+        &all,
+        true,
+    )
+}
+
+fn regret(set: &SetReport) -> String {
+    let Some(online) = &set.online else { return String::new() };
+    let line = |row: &crate::eval::stream::OnlineRow| Line {
+        name: row.policy.clone(),
+        points: row.curve.iter().map(|(t, regret, _)| (*t as f64, *regret)).collect(),
+        band: row.curve.iter().map(|(_, regret, sd)| (regret - sd, regret + sd)).collect(),
+        dashed: matches!(row.policy.as_str(), "best fixed arm" | "full-information ridge"),
+    };
+    // A policy that learns nothing would press all others flat.
+    let all: Vec<Line> = online.rows.iter().filter(|row| row.policy != "random").map(line).collect();
+    lines("Regret to the best fixed arm, one outcome a request", ("requests", "score lost"), &all, false)
+}
+
+fn timeline(set: &SetReport, change: Change) -> String {
+    let rows = set.drift.iter().filter(|row| row.change == change.name());
+    let line = |row: &crate::eval::stream::DriftRow| Line {
+        name: row.policy.clone(),
+        points: row.timeline.iter().map(|(t, reward)| (*t as f64, *reward)).collect(),
+        band: Vec::new(),
+        dashed: row.policy.starts_with("best fixed"),
+    };
+    let all: Vec<Line> = rows.map(line).collect();
+    lines(&format!("Drift: {} at half way", change.name()), ("requests", "mean reward"), &all, false)
+}
+
+fn table(column: &Column) -> String {
+    let named: &[(&str, &str, usize)] = if column.headline == "apgr" {
+        &[("apgr", "APGR", 3), ("apgr10", "APGR-10", 3), ("cpt50", "CPT50", 1), ("cpt80", "CPT80", 1)]
+    } else {
+        &[
+            ("gap_share", "gap share %", 1),
+            ("gap_share_log", "log share %", 1),
+            ("aiq", "AIQ", 4),
+            ("qnc95", "QNC95 %", 1),
+            ("quality_alone", "score, money worth nothing", 4),
+            ("max_minus_best", "max less best", 4),
+            ("router_arena", "RouterArena S", 1),
+        ]
+    };
+    let mut html = format!(
+        "<h3>{} ({} parts)</h3><div class=\"scroll\"><table><tr><th>router</th>",
+        escaped(&column.name),
+        column.parts
+    );
+    for (_, head, _) in named {
+        let _ = write!(html, "<th>{head}</th>");
+    }
+    html.push_str("<th>less kNN+ridge, 95%</th><th>less lexical-10, 95%</th></tr>");
+    for row in &column.rows {
+        let class = if row.yardstick { " class=\"yard\"" } else { "" };
+        let _ = write!(html, "<tr{class}><td>{}</td>", escaped(&row.router));
+        for (name, _, digits) in named {
+            let figure = row.figures.get(name).filter(|f| f.spread.mean.is_finite());
+            let text = figure.map_or("not reached".to_owned(), |f| {
+                let spread = if column.parts > 1 { format!(" ± {:.digits$}", f.spread.sd) } else { String::new() };
+                let missed = if f.not_reached > 0 { format!(" ({} not)", f.not_reached) } else { String::new() };
+                format!("{:.digits$}{spread}{missed}", f.spread.mean)
+            });
+            let _ = write!(html, "<td>{text}</td>");
+        }
+        for against in ["kNN+ridge", "lexical-10"] {
+            let digits = if column.headline == "apgr" { 3 } else { 1 };
+            let found = row.differences.iter().find(|d| d.against == against);
+            let text = found
+                .map_or(String::new(), |d| format!("{:+.digits$} [{:+.digits$}, {:+.digits$}]", d.mean, d.low, d.high));
+            let _ = write!(html, "<td>{text}</td>");
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</table></div>");
+    html
+}
+
+fn budgets(set: &SetReport) -> String {
+    if set.budgets.is_empty() {
+        return String::new();
+    }
+    let mut html =
+        "<h3>Budgets</h3><div class=\"scroll\"><table><tr><th>policy</th><th>USD per 1,000</th><th>used</th>\
+                    <th>overshoot</th><th>score</th><th>gain over a fixed mix at the money spent</th></tr>"
+            .to_owned();
+    for row in &set.budgets {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{:.3}</td><td>{:.0}%</td><td>{:+.1}%</td><td>{:.4}</td><td>{:+.4} [{:+.4}, {:+.4}]</td></tr>",
+            escaped(&row.policy),
+            1000.0 * row.budget,
+            100.0 * row.utilisation.mean,
+            100.0 * row.overshoot.mean,
+            row.quality.mean,
+            row.gain.mean,
+            row.interval.0,
+            row.interval.1
+        );
+    }
+    html.push_str("</table></div>");
+    html
+}

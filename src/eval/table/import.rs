@@ -1,0 +1,205 @@
+//! Other people's files as rows of the common form, one JSON object a line.
+//!
+//! Wide: CSV with a `prompt` and a column a model (RouteLLM's evaluations; RouterBench's table written as CSV, with its
+//! `MODEL|total_cost` columns). Long: JSON with an entry a prompt and model (LLMRouterBench's result files, RouterArena's
+//! predictions). Pickles are not read: a pickle is a program, and reading one runs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+
+use serde_json::{Map, Value, json};
+
+use super::{hex, row_id};
+
+/// Why a file cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// It is not CSV or JSON.
+    #[error("cannot be read: {0}")]
+    Form(String),
+    /// It has not the columns or fields that are needed.
+    #[error("{0}")]
+    Fields(String),
+    /// The rows cannot be written.
+    #[error("the rows cannot be written: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+/// What came of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Rows written.
+    pub rows: usize,
+    /// Models in every row.
+    pub models: Vec<String>,
+    /// Entries left out because a model's outcome was missing for the prompt, or the prompt was there already.
+    pub left_out: usize,
+}
+
+type Rows = BTreeMap<String, (Option<String>, String, BTreeMap<String, Value>)>;
+
+/// A score as these files write it: a number from 0 to 1, or True and False.
+fn score(text: &str) -> Option<f64> {
+    match text.trim() {
+        "True" | "true" => Some(1.0),
+        "False" | "false" => Some(0.0),
+        number => number.parse().ok().filter(|x: &f64| (0.0..=1.0).contains(x)),
+    }
+}
+
+/// Reads a wide CSV: `prompt`, perhaps `eval_name`, and a column a model. A column is a model's if every value is a score.
+///
+/// # Errors
+/// [`ImportError`] if it is not CSV, has no `prompt` or fewer than two models.
+pub fn wide_csv(set: &str, reader: impl Read, into: &mut impl Write) -> Result<Imported, ImportError> {
+    let mut csv = csv::Reader::from_reader(reader);
+    let header = csv.headers().map_err(|e| ImportError::Form(e.to_string()))?.clone();
+    let prompt = header.iter().position(|name| name == "prompt").ok_or_else(|| {
+        let found: Vec<&str> = header.iter().collect();
+        ImportError::Fields(format!("expected a column `prompt`, found {}", found.join(", ")))
+    })?;
+    let group = header.iter().position(|name| name == "eval_name");
+    let records: Vec<csv::StringRecord> =
+        csv.records().collect::<Result<_, _>>().map_err(|e| ImportError::Form(e.to_string()))?;
+    let models: Vec<usize> = (0..header.len())
+        .filter(|column| *column != prompt && !header[*column].is_empty() && !header[*column].contains('|'))
+        .filter(|column| !matches!(&header[*column], "sample_id" | "Unnamed: 0"))
+        .filter(|column| !records.is_empty() && records.iter().all(|record| score(&record[*column]).is_some()))
+        .collect();
+    let cost = |model: usize| header.iter().position(|name| name == format!("{}|total_cost", &header[model]));
+    let costs: Vec<Option<usize>> = models.iter().map(|model| cost(*model)).collect();
+    let (mut rows, mut repeated) = (Rows::new(), 0);
+    for record in &records {
+        let text = &record[prompt];
+        let outcome = |(model, cost): (&usize, &Option<usize>)| {
+            let usd = cost.and_then(|column| record[column].trim().parse::<f64>().ok());
+            (header[*model].to_lowercase(), json!({ "score": score(&record[*model]), "cost_usd": usd }))
+        };
+        let outcomes = models.iter().zip(&costs).map(outcome).collect();
+        let id = hex(&row_id(text));
+        if rows.contains_key(&id) {
+            repeated += 1;
+        } else {
+            rows.insert(id, (group.map(|column| record[column].to_owned()), text.to_owned(), outcomes));
+        }
+    }
+    let mut imported = write(set, rows, into)?;
+    imported.left_out += repeated;
+    Ok(imported)
+}
+
+/// Reads long JSON files: each an array of entries, or an object with `records` (and perhaps `model_name` and
+/// `dataset_name` for all of them). An entry has `prompt` (or `origin_query`), a `model` (or RouterArena's `prediction`)
+/// unless the file names it, a `score` (or `accuracy`), and perhaps `cost`.
+///
+/// # Errors
+/// [`ImportError`] if a file is not JSON, lacks a field, or fewer than two models share a prompt.
+pub fn long_json<R: Read>(
+    set: &str,
+    readers: impl IntoIterator<Item = R>,
+    into: &mut impl Write,
+) -> Result<Imported, ImportError> {
+    let mut rows = Rows::new();
+    for reader in readers {
+        let file: Value = serde_json::from_reader(reader).map_err(|e| ImportError::Form(e.to_string()))?;
+        let nothing = Map::new();
+        let head = file.as_object().unwrap_or(&nothing);
+        let entries = file.as_array().or_else(|| head.get("records").and_then(Value::as_array));
+        let entries =
+            entries.ok_or_else(|| ImportError::Fields("expected an array, or an object with `records`".into()))?;
+        for (i, entry) in entries.iter().enumerate() {
+            let text = |names: &[&str]| {
+                let of = |map: &Map<String, Value>| {
+                    names.iter().find_map(|name| map.get(*name)?.as_str().map(str::to_owned))
+                };
+                entry.as_object().and_then(&of).or_else(|| of(head))
+            };
+            let missing = |name: &str| ImportError::Fields(format!("entry {i}: `{name}` is missing"));
+            let number = |names: &[&str]| {
+                names.iter().find_map(|name| match entry.get(name)? {
+                    Value::Bool(right) => Some(f64::from(u8::from(*right))),
+                    value => value.as_f64(),
+                })
+            };
+            let prompt = text(&["prompt", "origin_query"]).ok_or_else(|| missing("prompt"))?;
+            let model = text(&["model", "model_name", "prediction"]).ok_or_else(|| missing("model"))?;
+            let score = number(&["score", "accuracy"]).ok_or_else(|| missing("score"))?;
+            let tokens = |name: &str| entry.get(name).and_then(Value::as_i64);
+            let outcome = json!({
+                "score": score,
+                "cost_usd": number(&["cost", "cost_usd"]),
+                "tokens_in": tokens("prompt_tokens"),
+                "tokens_out": tokens("completion_tokens"),
+            });
+            let group = text(&["dataset_name", "dataset", "group"]);
+            let row = rows.entry(hex(&row_id(&prompt))).or_insert_with(|| (group, prompt, BTreeMap::new()));
+            row.2.insert(model.to_lowercase(), outcome);
+        }
+    }
+    write(set, rows, into)
+}
+
+/// Writes the rows that have an outcome of every model.
+fn write(set: &str, rows: Rows, into: &mut impl Write) -> Result<Imported, ImportError> {
+    let models: BTreeSet<String> = rows.values().flat_map(|row| row.2.keys().cloned()).collect();
+    if models.len() < 2 {
+        let found: Vec<&str> = models.iter().map(String::as_str).collect();
+        return Err(ImportError::Fields(format!(
+            "expected scores (0 to 1, True or False) of two models or more, found {found:?}"
+        )));
+    }
+    let mut imported = Imported { models: models.iter().cloned().collect(), ..Imported::default() };
+    for (id, (group, prompt, outcomes)) in rows {
+        if outcomes.len() < models.len() {
+            imported.left_out += 1;
+            continue;
+        }
+        let row = json!({ "id": id, "set": set, "group": group, "prompt": prompt, "outcomes": outcomes });
+        writeln!(into, "{row}")?;
+        imported.rows += 1;
+    }
+    Ok(imported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::table::{Limits, read_rows};
+
+    #[test]
+    fn routellms_csv_becomes_rows_that_the_reader_takes() {
+        use std::fmt::Write as _;
+        let mut csv = "prompt,mistralai/Mixtral,gpt-4,note\n".to_owned();
+        (0..12).for_each(|i| {
+            writeln!(csv, "\"question {i}, please\",{},True,free text", ["True", "False"][i % 2]).expect("text")
+        });
+        let mut rows = Vec::new();
+        let imported = wide_csv("gsm", csv.as_bytes(), &mut rows).expect("a wide table");
+        assert_eq!((imported.rows, imported.models), (12, vec!["gpt-4".to_owned(), "mistralai/mixtral".to_owned()]));
+        let intake = read_rows(rows.as_slice(), Limits::default()).expect("rows");
+        assert_eq!((intake.found, intake.set.as_str()), (12, "gsm"));
+        assert!(intake.left_out.is_empty());
+    }
+
+    #[test]
+    fn routerbench_as_csv_keeps_its_costs_and_tasks() {
+        let csv = "sample_id,prompt,eval_name,a,a|model_response,a|total_cost,b,b|model_response,b|total_cost\n\
+                   1,hello,mmlu,1.0,x,0.002,0.5,y,0.0001\n";
+        let mut rows = Vec::new();
+        wide_csv("rb", csv.as_bytes(), &mut rows).expect("a wide table");
+        let row: Value = serde_json::from_slice(&rows).expect("one row");
+        assert_eq!(row["group"], "mmlu");
+        assert_eq!(row["outcomes"]["b"], json!({ "score": 0.5, "cost_usd": 0.0001 }));
+    }
+
+    #[test]
+    fn long_files_are_joined_by_prompt_and_halves_are_left_out() {
+        let one = r#"{"model_name":"A","dataset_name":"d","records":[{"origin_query":"p","score":1,"cost":0.1},{"origin_query":"q","score":0}]}"#;
+        let two = r#"[{"prompt":"p","prediction":"b","accuracy":0.5,"cost":0.2}]"#;
+        let mut rows = Vec::new();
+        let imported = long_json("lb", [one.as_bytes(), two.as_bytes()], &mut rows).expect("long files");
+        assert_eq!((imported.rows, imported.left_out), (1, 1));
+        let row: Value = serde_json::from_slice(&rows).expect("one row");
+        assert_eq!((&row["group"], &row["outcomes"]["a"]["cost_usd"]), (&json!("d"), &json!(0.1)));
+    }
+}

@@ -1,0 +1,161 @@
+//! The benchmark against the reference figures of its protocol.
+
+use std::path::Path;
+
+use pointsman::eval::exam::{Exam, Marks};
+use pointsman::eval::routers::{
+    GroupMean, Heads, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Ridge, Router,
+};
+use pointsman::eval::split::{Split, order};
+use pointsman::eval::table::{Table, hex};
+
+fn bundled(set: &str) -> Table {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("datasets/{set}/{set}.safetensors"));
+    Table::from_bytes(&std::fs::read(path).expect("a bundled table")).expect("a sound table")
+}
+
+fn lesson_and_exam(table: &Table, s: u32) -> (Lesson, Exam) {
+    let split = Split::numbered(table, s);
+    let lesson = Lesson::of(table, &split, s);
+    let mean = Outcomes::of(table, &(0..table.len()).collect::<Vec<_>>()).mean_score();
+    let reference = lesson.outcomes.mean_cost().iter().copied().fold(0.0, f64::max);
+    let exam = Exam::new(
+        Outcomes::of(table, &split.test),
+        reference,
+        lesson.outcomes.best_single(),
+        usize::from(mean[1] > mean[0]),
+    );
+    (lesson, exam)
+}
+
+#[test]
+fn the_order_of_rows_is_the_protocols() {
+    for (set, first) in [
+        ("llmrouter-ulab", "3c8b8b4e 75918aa5 e8191e23"),
+        ("zeroeval", "2e90f6ac 3ea5d7d9 b40d4670"),
+        ("paretobandit", "318d367e a0af7f0a b712f50b"),
+        ("routellm-gsm8k", "3ea5d7d9 b40d4670 7099bc5d"),
+    ] {
+        let table = bundled(set);
+        let rows = order("split-0", &table.ids, 0..table.len());
+        let names: Vec<String> = rows[..3].iter().map(|row| hex(&table.ids[*row])[..8].to_owned()).collect();
+        assert_eq!(names.join(" "), first, "{set}");
+    }
+}
+
+fn check(set: &str, s: u32, figures: &[(&dyn Router, f64, f64)]) {
+    let (lesson, exam) = lesson_and_exam(&bundled(set), s);
+    for (router, expected, tolerance) in figures {
+        let marks = exam.marks(&router.expect(&lesson).expect("works on this set"));
+        let got = match marks {
+            Marks::Pool(figures) => figures.aiq,
+            Marks::Pair(figures) => figures.apgr,
+            Marks::Scores(figures) => figures.quality,
+        };
+        assert!((got - expected).abs() <= *tolerance, "{set}: {} {got:.6}, expected {expected}", router.name());
+    }
+}
+
+#[test]
+fn zero_router_and_oracle_are_the_protocols() {
+    for (set, zero, oracle) in [
+        ("llmrouter-ulab", 0.583_011, 0.791_627),
+        ("zeroeval", 0.800_807, 0.952_649),
+        ("paretobandit", 0.938_819, 0.973_337),
+    ] {
+        let (_, exam) = lesson_and_exam(&bundled(set), 0);
+        let lines = exam.yardstick().expect("a pool");
+        assert!((lines.aiq(&lines.zero) - zero).abs() < 1e-5, "{set}: {}", lines.aiq(&lines.zero));
+        assert!((lines.aiq(&lines.oracle) - oracle).abs() < 1e-5, "{set}: {}", lines.aiq(&lines.oracle));
+    }
+}
+
+#[test]
+fn baselines_of_pools_are_the_protocols() {
+    check(
+        "llmrouter-ulab",
+        0,
+        &[
+            (&Length, 0.603_235, 1e-5),
+            (&Lexical, 0.611_450, 1e-5),
+            (&GroupMean, 0.633_364, 1e-5),
+            (&Neighbours, 0.620_402, 5e-4),
+            (&Ridge, 0.615_723, 2e-5),
+            (&KnnRidge, 0.622_555, 5e-4),
+        ],
+    );
+    check(
+        "zeroeval",
+        0,
+        &[
+            (&Length, 0.798_676, 1e-5),
+            (&Lexical, 0.810_156, 1e-5),
+            (&GroupMean, 0.811_712, 1e-5),
+            (&Neighbours, 0.804_388, 5e-4),
+            (&Ridge, 0.806_017, 2e-5),
+            (&KnnRidge, 0.810_349, 5e-4),
+        ],
+    );
+    check(
+        "paretobandit",
+        0,
+        &[
+            (&Length, 0.938_609, 1e-5),
+            (&Lexical, 0.940_697, 1e-5),
+            (&GroupMean, 0.941_045, 1e-5),
+            (&Neighbours, 0.939_822, 5e-4),
+            (&Ridge, 0.941_872, 2e-5),
+            (&KnnRidge, 0.939_895, 5e-4),
+        ],
+    );
+}
+
+#[test]
+fn baselines_of_two_models_are_the_protocols() {
+    check(
+        "routellm-gsm8k",
+        0,
+        &[
+            (&Length, 0.544_218, 1e-5),
+            (&Lexical, 0.569_812, 1e-5),
+            (&Neighbours, 0.612_353, 2e-3),
+            (&Ridge, 0.615_624, 2e-4),
+            (&KnnRidge, 0.619_356, 2e-3),
+        ],
+    );
+}
+
+#[test]
+fn heads_clear_neighbours_with_ridge_where_the_tasks_are_known() {
+    let (lesson, exam) = lesson_and_exam(&bundled("llmrouter-ulab"), 0);
+    let share = |router: &dyn Router| exam.marks(&router.expect(&lesson).expect("works")).headline();
+    assert!(share(&Heads { labels: true }) > share(&KnnRidge) + 1.5);
+}
+
+#[test]
+fn a_set_without_costs_or_groups_is_judged_on_scores_alone() {
+    use pointsman::eval::offline::{Effort, in_distribution, leave_group_out};
+    use pointsman::eval::report::routers;
+    use pointsman::eval::table::{Limits, Provenance, read_rows};
+
+    let row = |i: usize| {
+        let score = |m: usize| (i * 7 + m * 3) % 5;
+        format!(
+            r#"{{"prompt":"prompt {i}","outcomes":{{"a":{{"score":0.{}}},"b":{{"score":0.{}}},"c":{{"score":0.{}}}}}}}"#,
+            score(0),
+            score(1),
+            score(2)
+        )
+    };
+    let rows: Vec<String> = (0..40).map(row).collect();
+    let intake = read_rows(rows.join("\n").as_bytes(), Limits::default()).expect("rows");
+    let vectors: Vec<Vec<f32>> =
+        intake.prompts().iter().map(|p| pointsman::embed::hashing::embed(p).vector.to_vec()).collect();
+    let table = intake.into_table(&vectors, Provenance::default());
+    let effort = Effort { seeds: 2, draws: 20, threads: 1, done: &|| () };
+    let column = in_distribution(&table, &routers(), effort);
+    let row = column.row("heads").expect("works without costs and labels");
+    assert!((0.0..=1.0).contains(&row.mean("quality_alone")));
+    assert!(column.row("group mean").is_none(), "there are no groups");
+    assert!(leave_group_out(&table, &routers(), effort).is_none());
+}
