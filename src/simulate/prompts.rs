@@ -3,32 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
-
-/// A bundled prompt with its labels. The router never sees the labels.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Prompt {
-    /// What is asked.
-    pub prompt: String,
-    /// What it asks for, for example `code`.
-    pub intent: String,
-    /// How hard it is.
-    pub difficulty: Difficulty,
-    /// Its language (ISO 639-1).
-    pub language: String,
-}
-
-/// How hard a prompt is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Difficulty {
-    /// Anyone can answer it.
-    Easy,
-    /// It takes some knowledge or care.
-    Medium,
-    /// Most get it wrong.
-    Hard,
-}
+pub use crate::features::prompts::{Difficulty, Prompt};
 
 /// What models are good or bad at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,18 +20,10 @@ pub enum Domain {
     Facts,
 }
 
-/// All bundled prompts, in the order of the file.
-///
-/// # Panics
-/// Never: a test reads the same text.
+/// The bundled prompts. The router never sees their labels.
 #[must_use]
 pub fn bundled() -> &'static [Prompt] {
-    static BUNDLED: LazyLock<Vec<Prompt>> = LazyLock::new(|| {
-        include_str!("../../datasets/prompts/prompts.jsonl")
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("a test reads this file"))
-            .collect()
-    });
+    static BUNDLED: LazyLock<Vec<Prompt>> = LazyLock::new(crate::features::prompts::bundled);
     &BUNDLED
 }
 

@@ -31,7 +31,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     may("http", &[ground, second, path, &["gateway"]]);
     let parts: &[&str] = &["learn", "gateway", "eval", "http"];
     may("config", &[ground, second, path, parts]);
-    may("simulate", &[&["base", "catalog"]]);
+    may("simulate", &[&["base", "catalog", "features"]]);
     may("app", &[ground, second, path, parts, &["config"]]);
     may("cli", &[ground, second, path, parts, &["config", "simulate", "app"]]);
     map

@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// How many prompts to send; beyond the bundled ones they are sent again, in another order.
-    #[arg(long, value_name = "N", default_value_t = 1440, value_parser = clap::value_parser!(u32).range(4..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1984, value_parser = clap::value_parser!(u32).range(4..=1_000_000))]
     requests: u32,
     /// How many at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
