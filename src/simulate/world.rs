@@ -1,8 +1,10 @@
-//! Invented models: one that is good at everything and dear, two that are better than it at one thing and poor at
-//! the rest, one that is nearly free and fails at what is hard, one that is middling and often out of order.
+//! Invented models: one that is good at everything and dear, one that is nearly as good at a fifth of the price, two
+//! that are better than both at some things and poor at the rest (one of them is out of order now and then), and one
+//! that is nearly free and fails at what is hard.
 //!
-//! No model alone is a good bargain, and no share of each is either: what is saved is saved by telling the prompts
-//! apart. That is the case a router is for; how much of it real traffic holds is what the benchmark measures.
+//! Two things can be learned of them: that the dearest is seldom worth its price, which takes a few dozen answers,
+//! and which prompts the specialists are for, which takes telling prompts apart and a few hundred. How much of
+//! either real traffic holds is what the benchmark measures; this world is made to show the learning, not to prove it.
 
 use std::time::Duration;
 
@@ -54,10 +56,10 @@ impl World {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         const GRAND: Skill = [0.95, 0.92, 0.88];
-        const MASTER: Skill = [0.96, 0.94, 0.90];
-        const POOR: Skill = [0.55, 0.42, 0.30];
-        const FAIR: Skill = [0.84, 0.76, 0.66];
-        const SIMPLE: Skill = [0.90, 0.66, 0.38];
+        const SOLID: Skill = [0.94, 0.91, 0.83];
+        const MASTER: Skill = [0.97, 0.95, 0.92];
+        const POOR: Skill = [0.70, 0.58, 0.45];
+        const SIMPLE: Skill = [0.88, 0.62, 0.35];
         let model = |name, skills: [Skill; 5], wordiness, first_ms: u64, per_token_us: u64| {
             let [code, maths, text, talk, facts] = skills;
             let (first_token, per_token) = (Duration::from_millis(first_ms), Duration::from_micros(per_token_us));
@@ -70,22 +72,22 @@ impl World {
             faults,
         };
         let sound = Faults::default();
-        let shaky = Faults { rate_limited: 0.04, broken: 0.04, slow: 0.02, delay: Duration::from_millis(600) };
+        let shaky = Faults { rate_limited: 0.005, broken: 0.04, slow: 0.02, delay: Duration::from_millis(600) };
         Self {
             seed,
             models: vec![
                 model("sim/grand", [GRAND; 5], 1.1, 40, 500),
+                model("sim/solid", [SOLID; 5], 1.0, 25, 300),
                 model("sim/forge", [MASTER, MASTER, POOR, POOR, POOR], 0.9, 25, 250),
                 model("sim/quill", [POOR, POOR, MASTER, MASTER, MASTER], 1.0, 20, 250),
                 model("sim/swift", [SIMPLE; 5], 0.7, 10, 80),
-                model("sim/gamble", [FAIR; 5], 1.0, 20, 150),
             ],
             providers: vec![
                 provider("grand", "sim/grand", 5.0, 25.0, sound),
-                provider("forge", "sim/forge", 0.6, 2.4, sound),
-                provider("quill", "sim/quill", 0.5, 2.0, sound),
-                provider("swift", "sim/swift", 0.08, 0.3, sound),
-                provider("gamble", "sim/gamble", 0.25, 1.0, shaky),
+                provider("solid", "sim/solid", 1.0, 5.0, sound),
+                provider("forge", "sim/forge", 0.4, 1.6, sound),
+                provider("quill", "sim/quill", 0.3, 1.2, shaky),
+                provider("swift", "sim/swift", 0.06, 0.25, sound),
             ],
         }
     }
@@ -146,9 +148,9 @@ mod tests {
         let world = World::new(7);
         let best = world.providers().iter().map(|provider| mean_score(&world, &provider.models[0], |_| true));
         let best: Vec<f64> = best.collect();
-        assert!(best[1..].iter().all(|other| *other < best[0] - 0.05), "{best:?}");
+        assert!(best[1..].iter().all(|other| *other < best[0] - 0.005), "{best:?}");
         let at_home = |domain| matches!(domain, Domain::Code | Domain::Maths);
         assert!(mean_score(&world, "sim/forge", at_home) > mean_score(&world, "sim/grand", at_home));
-        assert!(mean_score(&world, "sim/forge", |domain| !at_home(domain)) < 0.6);
+        assert!(mean_score(&world, "sim/forge", |domain| !at_home(domain)) < 0.7);
     }
 }

@@ -56,11 +56,11 @@ async fn an_answer_says_it_is_simulated_and_agrees_with_the_truth_streamed_or_no
 async fn the_shaky_one_fails_now_and_then_with_an_error_in_openai_form() {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let served = simulate::serve(Arc::new(World::new(3)), 3, &tasks, &stop).await.expect("ports are to be had");
-    let gamble = served.iter().find(|served| served.provider.name == "gamble").expect("it is up");
-    let body = json!({ "model": "sim/gamble", "messages": [{ "role": "user", "content": "hi" }] });
+    let quill = served.iter().find(|served| served.provider.name == "quill").expect("it is up");
+    let body = json!({ "model": "sim/quill", "messages": [{ "role": "user", "content": "hi" }] });
     let client = reqwest::Client::new();
-    let calls = (0..80).map(|_| async {
-        let answer = client.post(format!("{}/chat/completions", gamble.base_url)).json(&body).send().await.unwrap();
+    let calls = (0..600).map(|_| async {
+        let answer = client.post(format!("{}/chat/completions", quill.base_url)).json(&body).send().await.unwrap();
         let (status, waits) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
         let body: Value = answer.json().await.unwrap();
         assert_eq!(status == 200, body.get("error").is_none(), "{body}");
@@ -69,7 +69,7 @@ async fn the_shaky_one_fails_now_and_then_with_an_error_in_openai_form() {
     let mut answers = futures::future::join_all(calls).await;
     answers.sort_unstable();
     answers.dedup();
-    assert_eq!(answers, [(200, false), (429, true), (500, false)]);
+    assert_eq!(answers, [(200, false), (429, true), (500, false)], "of 600 calls");
     stop.cancel();
 }
 
