@@ -151,6 +151,16 @@ async fn check_tells_every_mistake_and_ends_with_two() {
 }
 
 #[tokio::test]
+async fn the_example_file_is_right() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = pointsman(home.path());
+    command.arg("check").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/pointsman.example.toml"));
+    let (code, out, err) = output(command.env("OPENAI_API_KEY", "k")).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("rack:qwen3-32b"), "{out}");
+}
+
+#[tokio::test]
 async fn check_shows_what_the_environment_comes_to_without_showing_a_key() {
     let home = tempfile::tempdir().unwrap();
     let mut command = pointsman(home.path());
