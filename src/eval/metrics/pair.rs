@@ -117,7 +117,7 @@ mod tests {
         assert!((figures.apgr - (0.25 * (0.25 + 0.5 + 0.75 + 1.0))).abs() < 1e-12);
         assert_eq!(figures.cpt50, Some(25.0));
         assert_eq!(figures.cpt80, Some(75.0));
-        assert_eq!(figures.apgr10, None);
+        assert_eq!(figures.apgr10, Some(0.625));
     }
 
     #[test]
