@@ -7,6 +7,7 @@ pub mod check;
 pub mod datasets;
 pub mod demo;
 pub mod explain;
+pub mod models;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ pub enum Command {
     Explain(explain::Explain),
     Bench(bench::Args),
     Datasets(datasets::Args),
+    Models(models::Args),
 }
 
 /// Which configuration.
@@ -105,5 +107,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::explain(&args).await,
         Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),
         Command::Datasets(args) => datasets::run(args.command).await,
+        Command::Models(args) => models::run(&args),
     }
 }

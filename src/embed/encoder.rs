@@ -14,14 +14,17 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
 
+use super::fast::Fast;
 use super::portable::Portable;
 use super::sources::{self, Files};
 use super::text::cut;
-use super::{Config, DIMENSIONS, LoadError, Precision, Progress, Step};
+use super::{Config, DIMENSIONS, LoadError, Precision, Progress, Step, Unit};
 
 /// How the network is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
+    /// Kernels for this vector unit.
+    Kernels(Unit),
     /// candle's own operations, arranged for one short text; any processor, exact.
     Portable,
     /// The stock model of candle-transformers: any BERT, exact, slow; what the others are measured against.
@@ -31,8 +34,15 @@ pub enum Form {
 impl Form {
     /// Every form that this processor can compute this network in, the preferred one first.
     fn available(shape: &Shape) -> Vec<Self> {
-        let portable = shape.hidden_act == HiddenAct::Gelu;
-        portable.then_some(Self::Portable).into_iter().chain([Self::Stock]).collect()
+        let mut forms = Vec::new();
+        if shape.hidden_act == HiddenAct::Gelu {
+            let head = shape.hidden_size / shape.num_attention_heads;
+            let units = Unit::available(shape.hidden_size, shape.intermediate_size, head);
+            forms.extend(units.into_iter().map(Self::Kernels));
+            forms.push(Self::Portable);
+        }
+        forms.push(Self::Stock);
+        forms
     }
 
     /// Every form that this processor can compute these files' network in, the preferred one first.
@@ -59,17 +69,19 @@ impl Form {
     #[must_use]
     pub const fn is_exact(self) -> bool {
         match self {
-            Self::Portable | Self::Stock => true,
+            Self::Kernels(Unit::Avx512Bf16) => false,
+            Self::Kernels(Unit::Avx512 | Unit::Avx2) | Self::Portable | Self::Stock => true,
         }
     }
 }
 
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Portable => "portable f32",
-            Self::Stock => "stock f32",
-        })
+        match self {
+            Self::Kernels(unit) => unit.fmt(f),
+            Self::Portable => f.write_str("portable f32"),
+            Self::Stock => f.write_str("stock f32"),
+        }
     }
 }
 
@@ -86,6 +98,7 @@ pub enum EncodeError {
 
 /// The network in the form that was chosen.
 enum Network {
+    Fast(Fast),
     Portable(Portable),
     Stock(Box<BertModel>),
 }
@@ -181,6 +194,7 @@ impl Encoder {
             return Ok(Vec::new());
         }
         let states = match &self.network {
+            Network::Fast(network) => network.forward(texts)?,
             Network::Portable(network) => network.forward(texts)?,
             Network::Stock(network) => stock(network, texts)?,
         };
@@ -275,6 +289,7 @@ fn read_network(weights: &[u8], shape: &Shape, form: Form) -> candle_core::Resul
     let root = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let root = if inside { root.pp("bert") } else { root };
     Ok(match form {
+        Form::Kernels(unit) => Network::Fast(Fast::load(&root, shape, unit)?),
         Form::Portable => Network::Portable(Portable::load(&root, shape)?),
         Form::Stock => Network::Stock(Box::new(BertModel::load(root, shape)?)),
     })

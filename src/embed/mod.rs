@@ -6,7 +6,14 @@
 
 pub mod config;
 pub mod encoder;
+mod fast;
 pub mod hashing;
+#[expect(
+    unsafe_code,
+    clippy::inline_always,
+    reason = "vector instructions and raw rows, measured and kept in one folder; they must end up in their unit's function"
+)]
+mod kernels;
 mod load;
 mod portable;
 pub mod sources;
@@ -23,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use config::{Config, DEFAULT_MODEL, Precision};
 pub use encoder::{EncodeError, Encoder, Form};
 pub use hashing::Lexical;
+pub use kernels::Unit;
 pub use load::{LoadError, Progress, Step, load};
 pub use workers::Workers;
 

@@ -94,6 +94,11 @@ impl Embeddings {
             }
         }
     }
+
+    /// The normalisation of the sum.
+    pub(super) const fn norm(&self) -> &Norm {
+        &self.norm
+    }
 }
 
 impl Layer {
