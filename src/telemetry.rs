@@ -149,6 +149,12 @@ pub fn render() -> String {
     metrics().render().replace(&format!("# TYPE {COST_USD} gauge"), &format!("# TYPE {COST_USD} counter"))
 }
 
+/// Folds the samples of histograms into their buckets. They are kept one by one until somebody does this or scrapes;
+/// the gateway does it every so many requests, so that a process nobody scrapes does not grow.
+pub fn fold_samples() {
+    metrics().run_upkeep();
+}
+
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,7 +14,9 @@ mod feedback;
 mod handle;
 mod inspect;
 mod live;
+mod memory;
 mod record;
+mod reply;
 mod timed;
 mod wishes;
 
@@ -31,9 +33,10 @@ pub use asked::shorten;
 pub use body::Body;
 pub use evaluators::CHANNELS as EVALUATORS;
 pub use feedback::{Receipt, Said, Subject};
-pub use handle::{Facts, Incoming, Refused, Served};
+pub use handle::Incoming;
 pub use inspect::{DryRun, Explained};
 pub use live::{DEFAULT_PRESET, Live};
+pub use reply::{Facts, Refused, Served};
 pub use wishes::{NAMES as WISHES, Wishes};
 
 use crate::admission::Admission;
@@ -128,6 +131,7 @@ impl Gateway {
             after: TaskTracker::new(),
             open: AtomicUsize::new(0),
             appended: Notify::new(),
+            ended: AtomicUsize::new(0),
         });
         let published = AtomicU64::new(clock.now().0);
         let live = ArcSwap::from_pointee(live);

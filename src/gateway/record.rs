@@ -17,14 +17,20 @@ use tokio_util::task::TaskTracker;
 
 use super::choice::Choice;
 use super::live::Live;
-use super::{count, evaluators};
-use crate::admission::{Admission, Ticket};
-use crate::base::{Clock, DecisionId, DeploymentId, Error, Kind, ModelId, Score, Timestamp, Usd};
+use super::{asked, count, evaluators};
+use crate::admission::{Admission, Caller, Ticket};
+use crate::base::{Clock, DecisionId, DeploymentId, Error, Kind, ModelId, Score, Seed, Timestamp, Usd};
 use crate::cache::{self, CacheOutcome, Entry, ExactCache};
 use crate::chat::{Answer, ChatRequest};
 use crate::dialect::sse;
 use crate::dispatch::{Attempt, Journal};
+use crate::features::Features;
 use crate::ledger::{Completed, Decided, Event, Ledger, Outcome};
+use crate::policy::Preferences;
+use crate::telemetry;
+
+/// After so many requests the samples of the metrics are folded.
+const SAMPLES_FOLDED_EVERY: usize = 1_024;
 
 /// What every record needs to end well.
 pub(super) struct Recorder {
@@ -38,6 +44,8 @@ pub(super) struct Recorder {
     pub(super) open: AtomicUsize,
     /// Told each time one is.
     pub(super) appended: Notify,
+    /// Requests that have ended.
+    pub(super) ended: AtomicUsize,
 }
 
 impl Recorder {
@@ -136,17 +144,35 @@ impl std::ops::DerefMut for Record {
 }
 
 impl Record {
-    /// The tenant it is for.
-    pub(super) fn ticket(&self) -> &Ticket {
-        &self.ticket
+    /// Who is served.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.ticket.caller
     }
 
-    /// Writes down the choice.
-    pub(super) fn decided(&mut self, event: Decided, choice: Choice) {
-        let recorder = Arc::clone(&self.recorder);
+    /// Writes down the choice, with all that a later judge of it must know.
+    pub(super) fn decided(&mut self, choice: Choice, features: Features, preferences: Preferences, seed: Seed) {
         count::decided(&choice);
+        let at = self.recorder.clock.now();
+        let event = Decided {
+            id: self.id,
+            at,
+            tenant: self.caller().tenant.clone(),
+            endpoint: self.request.endpoint,
+            asked: asked::shorten(&self.request.view.model),
+            features,
+            preferences,
+            arms: choice.arms.clone(),
+            excluded: choice.excluded.clone(),
+            chosen: choice.chosen,
+            greedy: choice.greedy,
+            mode: choice.mode,
+            seed,
+            policy: self.live.policy.version().to_owned(),
+            catalog: self.live.catalog.digest,
+            config: self.live.config,
+        };
         // What is shed under overload is counted by the ledger.
-        let _kept = recorder.ledger.append(event.at, Event::Decided(Box::new(event)));
+        let _kept = self.recorder.ledger.append(at, Event::Decided(Box::new(event)));
         self.choice = Some(choice);
     }
 
@@ -316,6 +342,9 @@ impl Drop for Settled {
         let recorder = &self.open.recorder;
         count::completed(&completed, self.open.request.endpoint, &self.open.live.catalog);
         let _kept = recorder.ledger.append(self.at, Event::Completed(completed));
+        if recorder.ended.fetch_add(1, Ordering::Relaxed) % SAMPLES_FOLDED_EVERY == SAMPLES_FOLDED_EVERY - 1 {
+            telemetry::fold_samples();
+        }
         recorder.open.fetch_sub(1, Ordering::AcqRel);
         recorder.appended.notify_waiters();
     }

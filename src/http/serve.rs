@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-/// How long a client may take to send a request's head.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request's head; also how long a kept-alive connection may idle. Longer than
+/// clients keep theirs, so that a client does not send on a connection that is just being closed.
+const HEAD_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Serves until `stop` completes, then lets requests on their way finish for up to `drain`; what is still there
 /// after that is cut off, which ends its requests as dropped.
