@@ -71,8 +71,8 @@ fn gamma(config: &Config, arms: &[Arm<'_>]) -> f64 {
 
 fn spread(spread: Spread, x: &[f64], arm: &Arm<'_>) -> f64 {
     match spread {
-        Spread::Trials => TRIALS_WIDTH * arm.belief.bias_sd(),
-        Spread::Context => CONTEXT_WIDTH * arm.belief.sd(x),
+        Spread::Trials if !arm.belief.looser => TRIALS_WIDTH * arm.belief.bias_sd(),
+        Spread::Trials | Spread::Context => CONTEXT_WIDTH * arm.belief.sd(x),
     }
 }
 

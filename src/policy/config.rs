@@ -21,7 +21,8 @@ pub enum Algorithm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spread {
-    /// By how often the arm was tried at all. Steadier: it hardly ever settles on the wrong arm.
+    /// By how often the arm was tried at all, until contexts clearly tell the arms apart; from then on as
+    /// `context`. Steadier: it hardly ever settles on the wrong arm.
     #[default]
     Trials,
     /// By how often the arm was tried on requests like this one. Quicker with many arms.

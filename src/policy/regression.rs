@@ -11,6 +11,11 @@
 //!   `R_a = sum w y^2 + theta_0'L theta_0 - theta_a'A_a theta_a`. It is the quadratic form of the marginal
 //!   likelihood, so it needs no errors logged while learning, and is the same whenever it is computed.
 //!
+//! How much a context tells differs from one stream of requests to another, and so does the `L` that fits. Where a
+//! [`Prior`] names a second, looser ridge, both are tried and the looser one is taken once the marginal likelihood of
+//! all rows is clearly greater under it: `-1/2 sum_a ln(|A_a|/|L|) - 1/2 ln(|Q|/|L_0|) - (n + n_0)/2 ln(R + n_0 s_0^2)`,
+//! up to a constant, with `R` that of all arms and of `theta_0` together. It too is a function of the sums alone.
+//!
 //! The ridge `L` stays outside the sums and is never forgotten: a direction that is no longer seen becomes as
 //! uncertain as it was at first, and never more. Nothing inverse is carried from one fit to the next.
 
@@ -74,6 +79,8 @@ impl Sums {
 pub struct Prior {
     /// Diagonal of `L`: how closely an arm follows the shared coefficients, in rows.
     pub ridge: Vec<f64>,
+    /// A second `L`, taken where the rows clearly speak for it.
+    pub looser_ridge: Option<Vec<f64>>,
     /// Diagonal of `L_0`: how closely the shared coefficients follow `mean`, in rows.
     pub shared_ridge: Vec<f64>,
     /// `m_0`.
@@ -99,6 +106,8 @@ pub struct Posterior {
     pub noise: f64,
     /// Rows behind it (weights).
     pub n: f64,
+    /// Whether the looser ridge was taken: the contexts clearly tell the arms apart.
+    pub looser: bool,
 }
 
 impl Posterior {
@@ -130,56 +139,99 @@ pub struct Fit {
     pub fresh: Posterior,
 }
 
+/// How many nats of evidence the looser ridge must be ahead.
+const CLEARLY: f64 = 3.0;
+
 /// Fits all arms at once. `factor` multiplies all sums first (to weigh them as of now).
 #[must_use]
-pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64) -> Fit {
-    let d = prior.ridge.len();
-    let mut q = diagonal(&prior.shared_ridge);
-    let mut target: Vec<f64> = prior.shared_ridge.iter().zip(&prior.mean).map(|(l, m)| l * m).collect();
-    let mut solved: Vec<Solved> = Vec::new();
-    let mut rows = 0.0;
-    for arm in sums {
-        let this = Solved::new(prior, arm, factor);
-        let inverse = linalg::gram(&this.factor, d);
-        let mut at = 0;
-        for (i, (goal, base)) in target.iter_mut().zip(&this.base).enumerate() {
-            for j in 0..=i {
-                q[at] -= prior.ridge[i] * inverse[at] * prior.ridge[j];
-                at += 1;
-            }
-            q[at - 1] += prior.ridge[i];
-            *goal += prior.ridge[i] * base;
+pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums> + Clone, factor: f64) -> Fit {
+    let usual = Joint::new(prior, &prior.ridge, sums.clone(), factor);
+    let chosen = match &prior.looser_ridge {
+        Some(ridge) => {
+            let looser = Joint::new(prior, ridge, sums, factor);
+            if looser.evidence > usual.evidence + CLEARLY { Joint { looser: true, ..looser } } else { usual }
         }
-        rows += this.n;
-        solved.push(this);
-    }
-    // L_0 keeps Q positive definite; rounding could spoil that only with sums near the largest numbers.
-    let shared = if linalg::cholesky(&mut q, d) {
-        linalg::solve_lower(&q, &mut target);
-        linalg::solve_upper(&q, &mut target);
-        target
-    } else {
-        prior.mean.clone()
+        None => usual,
     };
-    let pull: Vec<f64> = prior.ridge.iter().zip(&shared).map(|(l, t)| l * t).collect();
-    let shared_quadratic = linalg::inner(&pull, &shared);
-    let residuals: Vec<(Vec<f64>, f64)> = solved.iter().map(|arm| arm.theta(&pull, shared_quadratic)).collect();
-    let noise =
-        (residuals.iter().map(|(_, r)| r).sum::<f64>() + prior.noise * prior.noise_rows) / (rows + prior.noise_rows);
-    let arms = solved
-        .into_iter()
-        .zip(residuals)
-        .map(|(arm, (theta, residual))| Posterior {
-            theta,
-            corner: arm.corner(),
-            factor: arm.factor,
-            noise: (residual + prior.arm_noise_rows * noise) / (arm.n + prior.arm_noise_rows),
-            n: arm.n,
-        })
-        .collect();
-    let factor = diagonal(&prior.ridge.iter().map(|l| 1.0 / l.sqrt()).collect::<Vec<_>>());
-    let fresh = Posterior { theta: shared, factor, corner: 1.0 / prior.ridge[0], noise, n: 0.0 };
-    Fit { arms, fresh }
+    chosen.fit(prior)
+}
+
+/// All arms under one ridge.
+struct Joint<'a> {
+    ridge: &'a [f64],
+    arms: Vec<Solved>,
+    /// `theta_a` and `R_a` of each.
+    residuals: Vec<(Vec<f64>, f64)>,
+    shared: Vec<f64>,
+    rows: f64,
+    /// Log marginal likelihood, up to a constant that all ridges share.
+    evidence: f64,
+    looser: bool,
+}
+
+impl<'a> Joint<'a> {
+    fn new<'b>(prior: &Prior, ridge: &'a [f64], sums: impl Iterator<Item = &'b Sums>, factor: f64) -> Self {
+        let d = ridge.len();
+        let mut q = diagonal(&prior.shared_ridge);
+        let mut target: Vec<f64> = prior.shared_ridge.iter().zip(&prior.mean).map(|(l, m)| l * m).collect();
+        let mut arms: Vec<Solved> = Vec::new();
+        let (mut rows, mut log_volume) = (0.0, 0.0);
+        for arm in sums {
+            let this = Solved::new(ridge, arm, factor);
+            let inverse = linalg::gram(&this.factor, d);
+            let mut at = 0;
+            for (i, (goal, base)) in target.iter_mut().zip(&this.base).enumerate() {
+                for j in 0..=i {
+                    q[at] -= ridge[i] * inverse[at] * ridge[j];
+                    at += 1;
+                }
+                q[at - 1] += ridge[i];
+                *goal += ridge[i] * base;
+                // |A| is the square of the product of its factor's diagonal, of which the inverse is kept.
+                log_volume += this.factor[at - 1].ln() + 0.5 * ridge[i].ln();
+            }
+            rows += this.n;
+            arms.push(this);
+        }
+        // L_0 keeps Q positive definite; rounding could spoil that only with sums near the largest numbers.
+        let shared = if linalg::cholesky(&mut q, d) {
+            linalg::solve_lower(&q, &mut target);
+            linalg::solve_upper(&q, &mut target);
+            log_volume += (0..d).map(|i| 0.5 * prior.shared_ridge[i].ln() - q[packed(i + 1) - 1].ln()).sum::<f64>();
+            target
+        } else {
+            prior.mean.clone()
+        };
+        let pull: Vec<f64> = ridge.iter().zip(&shared).map(|(l, t)| l * t).collect();
+        let shared_quadratic = linalg::inner(&pull, &shared);
+        let residuals: Vec<(Vec<f64>, f64)> = arms.iter().map(|arm| arm.theta(&pull, shared_quadratic)).collect();
+        let moved: f64 = (0..d).map(|i| prior.shared_ridge[i] * (shared[i] - prior.mean[i]).powi(2)).sum();
+        let residual = residuals.iter().map(|(_, r)| r).sum::<f64>() + moved + prior.noise * prior.noise_rows;
+        let evidence = log_volume - (rows + prior.noise_rows) / 2.0 * residual.ln();
+        Self { ridge, arms, residuals, shared, rows, evidence, looser: false }
+    }
+
+    fn fit(self, prior: &Prior) -> Fit {
+        let squares: f64 = self.residuals.iter().map(|(_, r)| r).sum();
+        let noise = (squares + prior.noise * prior.noise_rows) / (self.rows + prior.noise_rows);
+        let arms = self
+            .arms
+            .into_iter()
+            .zip(self.residuals)
+            .map(|(arm, (theta, residual))| Posterior {
+                theta,
+                corner: arm.corner(),
+                factor: arm.factor,
+                noise: (residual + prior.arm_noise_rows * noise) / (arm.n + prior.arm_noise_rows),
+                n: arm.n,
+                looser: self.looser,
+            })
+            .collect();
+        let factor = diagonal(&self.ridge.iter().map(|l| 1.0 / l.sqrt()).collect::<Vec<_>>());
+        let fresh =
+            Posterior { theta: self.shared, factor, corner: 1.0 / self.ridge[0], noise, n: 0.0, looser: self.looser };
+        Fit { arms, fresh }
+    }
 }
 
 fn diagonal(values: &[f64]) -> Vec<f64> {
@@ -202,16 +254,16 @@ struct Solved {
 }
 
 impl Solved {
-    fn new(prior: &Prior, sums: &Sums, factor: f64) -> Self {
-        let d = prior.ridge.len();
+    fn new(ridge: &[f64], sums: &Sums, factor: f64) -> Self {
+        let d = ridge.len();
         let mut a: Vec<f64> = sums.g.iter().map(|value| value * factor).collect();
-        for (i, ridge) in prior.ridge.iter().enumerate() {
+        for (i, ridge) in ridge.iter().enumerate() {
             a[packed(i + 1) - 1] += ridge;
         }
         let b: Vec<f64> = sums.b.iter().map(|value| value * factor).collect();
         if !linalg::cholesky(&mut a, d) {
             // Only sums that no rows could have made are not positive definite with their ridge: start afresh.
-            return Self::new(prior, &Sums::new(d), 1.0);
+            return Self::new(ridge, &Sums::new(d), 1.0);
         }
         let inverse = linalg::invert_lower(&a, d);
         let base = linalg::apply_inverse(&inverse, &b);
@@ -246,6 +298,7 @@ mod tests {
         mean[0] = 0.5;
         Prior {
             ridge: (0..d).map(|i| 2.0 + i as f64).collect(),
+            looser_ridge: None,
             shared_ridge: vec![1.5; d],
             mean,
             noise: 0.16,
@@ -326,6 +379,24 @@ mod tests {
             let arm = &fit(&prior, std::iter::once(&sums), 1.0).arms[0];
             prop_assert!((arm.noise - (expected + 20.0 * common) / (n + 20.0)).abs() < 1e-6);
         }
+    }
+
+    /// Two arms that differ in their bias alone, or on every context.
+    fn told_apart_by_context(slope: f64) -> f64 {
+        let looser = Prior { looser_ridge: Some(vec![2.0, 1.0, 1.0]), ridge: vec![2.0, 200.0, 200.0], ..prior(3) };
+        let mut sums = vec![Sums::new(3); 2];
+        for i in 0..400 {
+            let x = [1.0, Seed(i).uniform("x") - 0.5, Seed(i).uniform("z") - 0.5];
+            let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+            sums[i as usize % 2].add(1.0, &x, 0.5 + sign * slope * x[1] + 0.2 * (Seed(i).uniform("noise") - 0.5));
+        }
+        fit(&looser, sums.iter(), 1.0).arms[0].theta[1]
+    }
+
+    #[test]
+    fn the_looser_ridge_is_taken_only_where_the_rows_speak_for_it() {
+        assert!((told_apart_by_context(0.6) - 0.6).abs() < 0.1, "{}", told_apart_by_context(0.6));
+        assert!(told_apart_by_context(0.0).abs() < 0.02, "{}", told_apart_by_context(0.0));
     }
 
     #[test]
