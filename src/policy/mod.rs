@@ -102,7 +102,7 @@ impl Preferences {
     /// Money first: up to .3 points of quality for the dearest candidate's cost.
     pub const CHEAP: Self = Self::relative(0.3, 0.0);
     /// The default: cheaper wherever the answer is about as good.
-    pub const BALANCED: Self = Self::relative(0.1, 0.001);
+    pub const BALANCED: Self = Self::relative(0.13, 0.001);
     /// Quality first; the price only breaks near-ties.
     pub const BEST: Self = Self::relative(0.01, 0.0);
 

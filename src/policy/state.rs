@@ -289,7 +289,7 @@ pub(super) fn quality_prior() -> Prior {
     };
     Prior {
         ridge: with_bias(1.0, 100.0),
-        looser_ridge: Some(with_bias(1.0, 3.0)),
+        looser_ridge: Some(with_bias(1.0, 0.5)),
         shared_ridge: with_bias(1.0, 3.0),
         mean: with_bias(0.5, 0.0),
         noise: 0.16,
