@@ -27,6 +27,8 @@ pub(super) struct Edit {
     at: Range<usize>,
     /// ... become these.
     with: Cow<'static, str>,
+    /// Whether this is what asks for the usage.
+    usage: bool,
 }
 
 /// All replacements of a body, in order of place and without overlap.
@@ -55,27 +57,32 @@ impl ChatRequest {
     /// The very same buffer where nothing has to change.
     #[must_use]
     pub fn upstream_body(&self, upstream_model: &str) -> Bytes {
+        self.edited(upstream_model, true)
+    }
+
+    /// The same for a deployment that does not know `stream_options`.
+    #[must_use]
+    pub fn upstream_body_without_usage(&self, upstream_model: &str) -> Bytes {
+        self.edited(upstream_model, false)
+    }
+
+    fn edited(&self, upstream_model: &str, usage: bool) -> Bytes {
         let model = serde_json::Value::from(upstream_model).to_string();
-        let Edits { model: place, fixed } = &self.edits;
-        if fixed.is_empty() && self.body[place.clone()] == *model.as_bytes() {
+        let place = &self.edits.model;
+        let wanted = self.edits.fixed.iter().filter(|edit| usage || !edit.usage);
+        let mut edits: Vec<(&Range<usize>, &str)> = wanted.map(|edit| (&edit.at, &*edit.with)).collect();
+        if edits.is_empty() && self.body[place.clone()] == *model.as_bytes() {
             return self.body.clone();
         }
-        let grown: usize = fixed.iter().map(|edit| edit.with.len()).sum();
-        let mut edited = Vec::with_capacity(self.body.len() + model.len() + grown);
+        // An insertion right after the model's value starts where that value ends, so it sorts behind it.
+        edits.insert(edits.partition_point(|(at, _)| at.start < place.end), (place, &model));
+        let grown: usize = edits.iter().map(|(_, with)| with.len()).sum();
+        let mut edited = Vec::with_capacity(self.body.len() + grown);
         let mut done = 0;
-        let mut replace = |at: &Range<usize>, with: &str| {
+        for (at, with) in edits {
             edited.extend_from_slice(&self.body[done..at.start]);
             edited.extend_from_slice(with.as_bytes());
             done = at.end;
-        };
-        // An insertion right after the model's value starts where that value ends, so it sorts behind it.
-        let behind = fixed.partition_point(|edit| edit.at.start < place.end);
-        for edit in &fixed[..behind] {
-            replace(&edit.at, &edit.with);
-        }
-        replace(place, &model);
-        for edit in &fixed[behind..] {
-            replace(&edit.at, &edit.with);
         }
         edited.extend_from_slice(&self.body[done..]);
         edited.into()
@@ -85,23 +92,23 @@ impl ChatRequest {
 /// The edit that makes a stream report its usage. `options`: the value of `stream_options`; `include`: the value
 /// of `include_usage` in it; `null` counts as absent for both.
 pub(super) fn include_usage(body: &str, model: &Range<usize>, options: Option<&str>, include: Option<&str>) -> Edit {
-    match (options, include) {
-        (_, Some(include)) => Edit { at: range_in(body, include), with: "true".into() },
-        (Some(options), None) => {
-            let start = range_in(body, options).start + 1;
+    let (at, with) = match (options, include) {
+        (_, Some(include)) => (range_in(body, include), "true"),
+        (Some(options), None) => match null_member(options, "include_usage") {
             // `include_usage: null` may stand there; a second one behind it would be ambiguous.
-            if let Some(null) = null_member(options, "include_usage") {
-                return Edit { at: range_in(body, null), with: "true".into() };
+            Some(null) => (range_in(body, null), "true"),
+            None => {
+                let start = range_in(body, options).start + 1;
+                let empty = options[1..].trim_start().starts_with('}');
+                (start..start, if empty { "\"include_usage\":true" } else { "\"include_usage\":true," })
             }
-            let empty = options[1..].trim_start().starts_with('}');
-            let with = if empty { "\"include_usage\":true" } else { "\"include_usage\":true," };
-            Edit { at: start..start, with: with.into() }
-        }
-        (None, None) => match null_member(body, "stream_options") {
-            Some(null) => Edit { at: range_in(body, null), with: "{\"include_usage\":true}".into() },
-            None => Edit { at: model.end..model.end, with: ",\"stream_options\":{\"include_usage\":true}".into() },
         },
-    }
+        (None, None) => match null_member(body, "stream_options") {
+            Some(null) => (range_in(body, null), "{\"include_usage\":true}"),
+            None => (model.end..model.end, ",\"stream_options\":{\"include_usage\":true}"),
+        },
+    };
+    Edit { at, with: with.into(), usage: true }
 }
 
 /// The value of this member of an object, if it is there; it is known to be `null` if it is.
@@ -129,11 +136,12 @@ pub(super) fn metadata(
     let (ours, theirs): (Vec<&Member<'_>>, Vec<_>) = members.iter().partition(|member| member.name().starts_with(OURS));
     if !ours.is_empty() {
         edits.push(if theirs.is_empty() {
-            Edit { at: whole_member(body, raw.get())?, with: "".into() }
+            Edit { at: whole_member(body, raw.get())?, with: "".into(), usage: false }
         } else {
             let kept: Vec<String> =
                 theirs.iter().map(|member| format!("{}:{}", member.key.get(), member.value.get())).collect();
-            Edit { at: range_in(body, raw.get()), with: format!("{{{}}}", kept.join(",")).into() }
+            let with = format!("{{{}}}", kept.join(","));
+            Edit { at: range_in(body, raw.get()), with: with.into(), usage: false }
         });
     }
     Ok(view)

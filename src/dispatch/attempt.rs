@@ -26,7 +26,7 @@ pub(super) struct Running {
     pub(super) status: Option<u16>,
     /// What the answer has said so far.
     pub(super) said: Assembly,
-    permit: Permit,
+    pub(super) permit: Permit,
     journal: Journal,
     ended: bool,
 }
@@ -53,11 +53,6 @@ impl Running {
             journal: journal.clone(),
             ended: false,
         }
-    }
-
-    /// Requests that were in flight at the deployment when this one began.
-    pub(super) const fn ahead(&self) -> u32 {
-        self.permit.ahead
     }
 
     /// The first content is there.

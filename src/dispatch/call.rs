@@ -52,19 +52,21 @@ impl Line {
         Ok(Self { clients: (0..CLIENTS).map(|_| client()).collect::<Result<_, _>>()? })
     }
 
-    /// Sends the request. `ahead`: requests already in flight there. Comes back with the answer's head; time is
-    /// the caller's business.
+    /// Sends the request. `usage`: whether a stream is asked to report its usage; `ahead`: requests already in
+    /// flight there. Comes back with the answer's head; time is the caller's business.
     pub(super) async fn send(
         &self,
         deployment: &Deployment,
         request: &ChatRequest,
+        usage: bool,
         ahead: u32,
     ) -> Result<Response, Fault> {
         let path = match request.endpoint {
             Endpoint::ChatCompletions => "chat/completions",
             Endpoint::Completions => "completions",
         };
-        let body = request.upstream_body(&deployment.upstream_model);
+        let model = &deployment.upstream_model;
+        let body = if usage { request.upstream_body(model) } else { request.upstream_body_without_usage(model) };
         self.post(deployment, path, body, request.view.stream, ahead).await
     }
 

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Problem, duration};
 
+/// No time that is waited for is longer.
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
 /// The settings of dispatch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -91,13 +94,16 @@ impl Config {
             ("backoff", self.backoff),
             ("breaker_open", self.breaker_open),
         ] {
-            if value.is_zero() {
-                problems.push(Problem::new(name, duration::format(value), "more than 0s"));
+            if value.is_zero() || value > LONGEST {
+                problems.push(Problem::new(name, duration::format(value), "more than 0s, no more than 7d"));
             }
         }
-        if self.breaker_longest < self.breaker_open {
+        if !(self.breaker_open..=LONGEST).contains(&self.breaker_longest) {
             let found = duration::format(self.breaker_longest);
-            problems.push(Problem::new("breaker_longest", found, "no less than `breaker_open`"));
+            problems.push(Problem::new("breaker_longest", found, "no less than `breaker_open`, no more than 7d"));
+        }
+        if self.longest_pause > LONGEST {
+            problems.push(Problem::new("longest_pause", duration::format(self.longest_pause), "no more than 7d"));
         }
         if self.retries > 10 {
             problems.push(Problem::new("retries", self.retries, "0 to 10"));
@@ -127,6 +133,7 @@ mod tests {
         assert_eq!(Config::default().problems(), []);
         let wrong = Config {
             idle_timeout: Duration::ZERO,
+            total_timeout: Duration::MAX,
             breaker_longest: Duration::from_secs(1),
             retries: 99,
             retry_share: f64::NAN,
@@ -140,6 +147,7 @@ mod tests {
             paths,
             [
                 "idle_timeout",
+                "total_timeout",
                 "breaker_longest",
                 "retries",
                 "retry_share",

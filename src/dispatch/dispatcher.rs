@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Running;
@@ -157,17 +158,7 @@ impl Dispatcher {
         let stream = request.view.stream;
         let patience = if stream { self.config.first_token_timeout } else { self.config.whole_timeout };
         let late = (Instant::now() + patience).min(give_up);
-        let head = async {
-            let sending = self.line.send(deployment, request, running.ahead());
-            let response = timeout_at(late, sending).await.map_err(|_| too_late("did not answer"))??;
-            running.status = Some(response.status().as_u16());
-            if response.status().is_success() {
-                Ok(response)
-            } else {
-                Err(call::refusal(response, self.clock.now()).await)
-            }
-        };
-        let response = match head.await {
+        let response = match self.head(&mut running, deployment, request, late).await {
             Ok(response) => response,
             Err(fault) => {
                 running.failed(&fault);
@@ -200,6 +191,32 @@ impl Dispatcher {
                 running.failed(&fault);
                 Err(fault)
             }
+        }
+    }
+
+    /// The head of a good answer. A provider that refuses `stream_options` is asked again without them: they are
+    /// our addition, and the client's request is none the worse.
+    async fn head(
+        &self,
+        running: &mut Running,
+        deployment: &Deployment,
+        request: &ChatRequest,
+        late: Instant,
+    ) -> Result<Response, Fault> {
+        loop {
+            let asks = request.usage_was_added() && running.permit.may_ask_usage();
+            let sending = self.line.send(deployment, request, asks, running.permit.ahead);
+            let response = timeout_at(late, sending).await.map_err(|_| too_late("did not answer"))??;
+            running.status = Some(response.status().as_u16());
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let fault = call::refusal(response, self.clock.now()).await;
+            let ours = fault.message.contains("stream_options") || fault.param.as_deref() == Some("stream_options");
+            if !(asks && ours && fault.class == Class::Invalid) {
+                return Err(fault);
+            }
+            running.permit.refuses_usage();
         }
     }
 

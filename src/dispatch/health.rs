@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +29,8 @@ struct Door {
     /// What stands behind it: a deployment that was given a new address or key has done nothing wrong yet.
     base_url: String,
     key: Option<Secret>,
+    /// Whether it has refused a stream for asking for its usage.
+    refuses_usage: AtomicBool,
     in_flight: AtomicU32,
     breaker: Mutex<Breaker>,
 }
@@ -99,6 +101,16 @@ impl Doors {
 }
 
 impl Permit {
+    /// Whether streams of this deployment may be asked for their usage.
+    pub(super) fn may_ask_usage(&self) -> bool {
+        !self.door.refuses_usage.load(Ordering::Relaxed)
+    }
+
+    /// It does not know `stream_options`; nobody needs to ask again.
+    pub(super) fn refuses_usage(&self) {
+        self.door.refuses_usage.store(true, Ordering::Relaxed);
+    }
+
     /// The first content is there.
     pub(super) fn started(&mut self) {
         self.door.breaker.lock().started(self.trial, &self.config);

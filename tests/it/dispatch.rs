@@ -207,6 +207,22 @@ async fn a_client_that_asks_for_usage_gets_it() {
 }
 
 #[tokio::test]
+async fn a_provider_that_knows_no_stream_options_is_asked_without_and_its_tokens_are_counted_here() {
+    let upstream = Upstream::start().await;
+    let (catalog, plan) = catalog(vec![deployment(&upstream, "d", "no-stream-options")]);
+    let dispatcher = dispatcher(hasty());
+    for calls in [2, 3] {
+        let reply =
+            dispatcher.run(&plan, &request(true), &catalog, Seed(1), &Journal::default()).await.expect("served");
+        assert_eq!(reply.failed, []);
+        let got = drain(reply).await;
+        assert_eq!((got.answer.text.as_str(), got.attempt.usage_estimated), ("Hello", true));
+        assert!(got.attempt.cost_usd.is_some());
+        assert_eq!(upstream.calls("no-stream-options").len(), calls, "it is asked only once");
+    }
+}
+
+#[tokio::test]
 async fn the_wait_before_a_retry_is_what_the_last_answer_asked_for() {
     let upstream = Upstream::start().await;
     let (catalog, plan) = catalog(vec![deployment(&upstream, "d", "429-escalating")]);

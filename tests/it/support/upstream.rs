@@ -109,6 +109,7 @@ impl Drop for Bell {
 #[derive(serde::Deserialize)]
 struct Asked {
     stream: Option<bool>,
+    stream_options: Option<serde::de::IgnoredAny>,
 }
 
 async fn answer(
@@ -127,6 +128,10 @@ async fn answer(
         (StatusCode::from_u16(status).expect("a status"), [("content-type", "application/json")], body).into_response()
     };
     match way.as_str() {
+        "no-stream-options" if asked.stream_options.is_some() => {
+            let body = r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"]}]}"#;
+            (StatusCode::UNPROCESSABLE_ENTITY, [("content-type", "application/json")], body).into_response()
+        }
         "429" => error(429, "rate_limit_exceeded", "slow down"),
         "429-retry-after" => with_header(error(429, "rate_limit_exceeded", "slow down"), "retry-after", "7"),
         // Asks for 100 ms, then for 250 ms, then answers.
@@ -214,6 +219,7 @@ fn serve(way: &str, stream: bool, upstream: &Upstream) -> Response {
             let pause = || Wait(Duration::from_millis(20));
             vec![ping(), role(), pause(), text("Hel"), pause(), ping(), text("lo"), pause(), stop(), done()]
         }
+        ("no-stream-options", true) => vec![role(), text("Hel"), text("lo"), stop(), done()],
         (_, true) => {
             let usage = event(&json!({"id": "up-1", "model": "up-model", "choices": [], "usage": usage}));
             vec![role(), text("Hel"), text("lo"), stop(), usage, done()]
