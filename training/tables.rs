@@ -1,8 +1,8 @@
 //! Makes the bundled tables from source rows: `cargo run --release --example tables -- ROWS DATASETS [SET ...]`.
 //!
-//! ROWS has a folder a set with `rows.jsonl.gz` and a `README.md` that names the source (`- **From** github.com/... at
-//! \`commit\``) and the licence (`- **Licence** ...`). DATASETS gets SET/SET.safetensors and SET/README.md, and the
-//! checksums of all. No prompt text is written.
+//! ROWS has a folder a set with `rows.jsonl.gz` and a `README.md` that names the source (its line `- **From** ... at
+//! COMMIT`) and the licence (`- **Licence** ...`). DATASETS gets SET/SET.safetensors and SET/README.md, and the checksums
+//! of all. No prompt text is written.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,6 @@ fn main() -> Result<()> {
         let into = to.join(set);
         std::fs::create_dir_all(&into)?;
         std::fs::write(into.join(format!("{set}.safetensors")), &bytes)?;
-        println!("{set}: {} rows, {} bytes", table.len(), bytes.len());
     }
     sums(&to)
 }

@@ -61,8 +61,8 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER", default_value = ".")]
         to: PathBuf,
     },
-    /// Turn local files into rows of the common form: rows (.jsonl, .jsonl.gz), wide CSV (RouteLLM; RouterBench written
-    /// as CSV), long JSON (LLMRouterBench, RouterArena).
+    /// Turn local files into rows of the common form: rows (.jsonl, .jsonl.gz), wide CSV (RouteLLM; `RouterBench` written
+    /// as CSV), long JSON (`LLMRouterBench`, `RouterArena`).
     Import {
         /// The files: one CSV or rows file, or any number of long JSON files.
         #[arg(required = true, value_name = "FILE")]

@@ -250,7 +250,7 @@ fn read_shape(bytes: &[u8]) -> Result<Shape, String> {
             shape.hidden_size
         ));
     }
-    if shape.num_attention_heads == 0 || shape.hidden_size % shape.num_attention_heads != 0 {
+    if shape.num_attention_heads == 0 || !shape.hidden_size.is_multiple_of(shape.num_attention_heads) {
         return Err(format!("{} heads do not divide its width of {}", shape.num_attention_heads, shape.hidden_size));
     }
     Ok(shape)

@@ -77,7 +77,7 @@ impl Embedder for Lexical {
         Box::pin(std::future::ready(Some(embed(text))))
     }
 
-    fn id(&self) -> &str {
+    fn id(&self) -> &'static str {
         "lexical@1"
     }
 

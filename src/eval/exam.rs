@@ -11,6 +11,7 @@ use super::routers::Outcomes;
 
 /// A test part and its truth. What is asked depends on what the set knows.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful exist at a time")]
 pub enum Exam {
     /// A pool with costs: cost-quality curves.
     Pool(Pool),

@@ -34,6 +34,7 @@ pub struct Incoming {
 }
 
 /// Where the answer comes from.
+#[expect(clippy::large_enum_variant, reason = "one for a moment, on the stack of its request")]
 enum Source {
     Memory(Hit),
     Upstream(Reply),

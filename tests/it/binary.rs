@@ -61,7 +61,8 @@ impl Truth for Alike {
 
 /// A configuration file with these providers, keeping its data beside it.
 fn file(folder: &Path, served: &[Served]) -> PathBuf {
-    let mut text = format!("version = 1\ndata = {:?}\n[server]\nlisten = '127.0.0.1:0'\n", folder.join("data"));
+    let mut text =
+        format!("version = 1\ndata = '{}'\n[server]\nlisten = '127.0.0.1:0'\n", folder.join("data").display());
     text += "[embed]\nenabled = false\n";
     for Served { provider, base_url } in served {
         text += &format!("[providers.{0}]\nbase_url = {base_url:?}\nmodels = [{0:?}]\n", provider.name);
@@ -89,7 +90,7 @@ impl Running {
         let mut running = Self { child, log, base: String::new() };
         let ready = running.said("ready: base URL ").await;
         let base = ready.split("ready: base URL ").nth(1).and_then(|rest| rest.split(',').next()).expect("its address");
-        running.base = base.to_owned();
+        base.clone_into(&mut running.base);
         running
     }
 
@@ -103,7 +104,7 @@ impl Running {
             }
             panic!("it ended without saying {words:?}");
         };
-        tokio::time::timeout(Duration::from_secs(60), found).await.expect("it says so within a minute")
+        tokio::time::timeout(Duration::from_mins(1), found).await.expect("it says so within a minute")
     }
 
     fn signal(&self, signal: &str) {
@@ -112,8 +113,16 @@ impl Running {
     }
 
     async fn models(&self, client: &reqwest::Client) -> BTreeSet<String> {
-        let list: Value = client.get(format!("{}/models", self.base)).send().await.unwrap().json().await.unwrap();
-        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+        let list: Value = client
+            .get(format!("{}/models", self.base))
+            .send()
+            .await
+            .expect("it answers")
+            .json()
+            .await
+            .expect("with JSON");
+        let names = list["data"].as_array().expect("a list").iter();
+        names.map(|model| model["id"].as_str().expect("a name").to_owned()).collect()
     }
 }
 
@@ -187,6 +196,7 @@ async fn a_changed_file_is_in_force_at_once_a_bad_one_is_not_and_no_request_is_l
 
     let load = CancellationToken::new();
     let (url, asking) = (format!("{}/chat/completions", running.base), load.clone());
+    #[expect(clippy::disallowed_methods, reason = "the load of a test, awaited below")]
     let requests = tokio::task::spawn(async move {
         let client = reqwest::Client::new();
         let mut statuses = Vec::new();

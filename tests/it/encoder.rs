@@ -137,7 +137,7 @@ fn workers(config: &Config) -> Workers {
     Workers::with(Encoder::of(&FILES, config, None).expect("it loads"), config).expect("threads start")
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn many_callers_get_the_vectors_they_asked_for() {

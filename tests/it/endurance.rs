@@ -78,7 +78,7 @@ impl Serving {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), ready).await.expect("ready within a minute");
+        tokio::time::timeout(std::time::Duration::from_mins(1), ready).await.expect("ready within a minute");
         serving
     }
 

@@ -130,9 +130,9 @@ fn pure_rooms_touch_no_clock_no_file_no_network() {
         let mut files = Vec::new();
         let path = root.join(room);
         if path.is_dir() {
-            rust_files(&path, &mut files)
+            rust_files(&path, &mut files);
         } else {
-            files.push(path)
+            files.push(path);
         }
         for file in files {
             let text = fs::read_to_string(&file).expect("source is readable");

@@ -121,6 +121,9 @@ fn the_confidence_sequence_is_the_oracles() {
     }
 }
 
+/// The difference of one round, from its weight and reward.
+type Form = fn((f64, f64)) -> f64;
+
 #[test]
 fn the_evidence_grows_as_the_oracles_does_and_promotes_at_the_same_event() {
     let Some(oracle) = fixture("06_eprocess_gate.json") else { return };
@@ -132,7 +135,6 @@ fn the_evidence_grows_as_the_oracles_does_and_promotes_at_the_same_event() {
         .zip(numbers(&oracle["reward"]))
         .map(|(action, reward)| (weights[action as usize], reward))
         .collect();
-    type Form = fn((f64, f64)) -> f64;
     let forms: [(&str, Evidence, Form); 2] = [
         ("loss", Evidence::of_losses(largest), |(w, y)| (1.0 - w) * (1.0 - y)),
         ("reward", Evidence::of_rewards(), |(w, y)| (w - 1.0) * y),

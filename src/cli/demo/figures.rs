@@ -279,6 +279,7 @@ mod tests {
         Run::new(&world, &served, &order)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a turn holds a result")]
     fn answer(deployment: &str, score: f64, overhead_ms: f64) -> Result<Answer, String> {
         let usage = Usage { prompt_tokens: Some(1_000_000), completion_tokens: Some(0), ..Usage::default() };
         let took = Duration::from_millis(20);
@@ -305,7 +306,7 @@ mod tests {
         }
         let alone = run.all().expect("two are answered").best_single;
         let best = run.models.iter().find(|model| model.name == alone.model).expect("it is one of them");
-        assert!((alone.mean_quality - (best.alone[1].0 + best.alone[3].0) / 2.0).abs() < 1e-12);
+        assert!((alone.mean_quality - f64::midpoint(best.alone[1].0, best.alone[3].0)).abs() < 1e-12);
         assert!((alone.cost_usd - (best.alone[1].1 + best.alone[3].1)).abs() < 1e-12);
     }
 

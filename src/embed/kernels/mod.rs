@@ -120,7 +120,7 @@ impl Kernels {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Laid::Avx512Bf16(unit, ref layers) => {
-                NARROW.with_borrow_mut(|room| layers.forward(unit, states, lengths, room))
+                NARROW.with_borrow_mut(|room| layers.forward(unit, states, lengths, room));
             }
             #[cfg(target_arch = "x86_64")]
             Laid::Avx512(unit, ref layers) => WIDE.with_borrow_mut(|room| layers.forward(unit, states, lengths, room)),

@@ -92,7 +92,7 @@ impl Hull {
         if hi <= lo {
             return self.at(lo);
         }
-        let area = |(a, b): (Point, Point)| (a.quality + b.quality) / 2.0 * (b.cost - a.cost);
+        let area = |(a, b): (Point, Point)| f64::midpoint(a.quality, b.quality) * (b.cost - a.cost);
         self.pieces(lo, hi).into_iter().map(area).sum::<f64>() / (hi - lo)
     }
 

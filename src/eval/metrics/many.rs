@@ -181,11 +181,11 @@ pub struct Figures {
     pub max_minus_best: f64,
     /// Mean score where money is worth nothing.
     pub quality_alone: f64,
-    /// RouterArena's formula, the best over the sweep, percent. It ranks pools as much as policies.
+    /// `RouterArena`'s formula, the best over the sweep, percent. It ranks pools as much as policies.
     pub router_arena: f64,
 }
 
-/// RouterArena's S of a point, in percent.
+/// `RouterArena`'s S of a point, in percent.
 #[must_use]
 pub fn router_arena(point: Point) -> f64 {
     let (dear, cheap) = (200_f64, 0.0044_f64);

@@ -1,7 +1,7 @@
 //! Other people's files as rows of the common form, one JSON object a line.
 //!
-//! Wide: CSV with a `prompt` and a column a model (RouteLLM's evaluations; RouterBench's table written as CSV, with its
-//! `MODEL|total_cost` columns). Long: JSON with an entry a prompt and model (LLMRouterBench's result files, RouterArena's
+//! Wide: CSV with a `prompt` and a column a model (RouteLLM's evaluations; `RouterBench`'s table written as CSV, with its
+//! `MODEL|total_cost` columns). Long: JSON with an entry a prompt and model (`LLMRouterBench`'s result files, `RouterArena`'s
 //! predictions). Pickles are not read: a pickle is a program, and reading one runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,10 +77,10 @@ pub fn wide_csv(set: &str, reader: impl Read, into: &mut impl Write) -> Result<I
         };
         let outcomes = models.iter().zip(&costs).map(outcome).collect();
         let id = hex(&row_id(text));
-        if rows.contains_key(&id) {
-            repeated += 1;
+        if let std::collections::btree_map::Entry::Vacant(e) = rows.entry(id) {
+            e.insert((group.map(|column| record[column].to_owned()), text.to_owned(), outcomes));
         } else {
-            rows.insert(id, (group.map(|column| record[column].to_owned()), text.to_owned(), outcomes));
+            repeated += 1;
         }
     }
     let mut imported = write(set, rows, into)?;
@@ -89,7 +89,7 @@ pub fn wide_csv(set: &str, reader: impl Read, into: &mut impl Write) -> Result<I
 }
 
 /// Reads long JSON files: each an array of entries, or an object with `records` (and perhaps `model_name` and
-/// `dataset_name` for all of them). An entry has `prompt` (or `origin_query`), a `model` (or RouterArena's `prediction`)
+/// `dataset_name` for all of them). An entry has `prompt` (or `origin_query`), a `model` (or `RouterArena`'s `prediction`)
 /// unless the file names it, a `score` (or `accuracy`), and perhaps `cost`.
 ///
 /// # Errors
@@ -171,7 +171,7 @@ mod tests {
         use std::fmt::Write as _;
         let mut csv = "prompt,mistralai/Mixtral,gpt-4,note\n".to_owned();
         (0..12).for_each(|i| {
-            writeln!(csv, "\"question {i}, please\",{},True,free text", ["True", "False"][i % 2]).expect("text")
+            writeln!(csv, "\"question {i}, please\",{},True,free text", ["True", "False"][i % 2]).expect("text");
         });
         let mut rows = Vec::new();
         let imported = wide_csv("gsm", csv.as_bytes(), &mut rows).expect("a wide table");
