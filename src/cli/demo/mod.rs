@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1984, value_parser = clap::value_parser!(u32).range(4..=1_000_000))]
     requests: u32,
     /// How many at once.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=256))]
     at_once: u16,
     /// What chance is made from: the order of the prompts, and how each answer turns out.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -71,7 +71,7 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     config.catalog = Catalog::new(providers.iter().map(deployment).collect(), Default::default(), None);
     config.sections.embed.enabled = !args.no_encoder;
     // On a slow machine the demonstration would rather wait for a vector than show what words alone can do.
-    config.sections.gateway.embedding_wait = Duration::from_millis(250);
+    config.sections.gateway.embedding_wait = Duration::from_millis(100);
     let folder = Folder::new().map_err(|error| Failure::Failed(format!("no temporary folder: {error}")))?;
     let bar = EncoderBar::new();
     let app = App::start(config, &folder.0, bar.progress()).await.map_err(Failure::failed)?;
