@@ -294,7 +294,7 @@ mod tests {
         run.add(Turn { index: 2, answer: answer("grand", 1.0, 3.0), graded: false });
         let all = run.all().expect("two are answered");
         assert_eq!((all.requests, all.mean_quality, run.errors().len()), (2, 0.75, 1));
-        assert!((all.cost_usd - 5.08).abs() < 1e-9, "a million input tokens of each: {}", all.cost_usd);
+        assert!((all.cost_usd - 5.06).abs() < 1e-9, "a million input tokens of each: {}", all.cost_usd);
         assert_eq!((run.overhead_ms(0.5), run.overhead_ms(0.99)), (Some(1.0), Some(3.0)));
     }
 
