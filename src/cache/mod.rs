@@ -1,8 +1,8 @@
 //! Have we answered this before?
 //!
 //! The exact tier. Two requests are the same when everything that shapes the answer is the same, whatever the
-//! order of keys or the spelling of numbers ([`key`]); an answer is kept when it was whole, good and asked for in
-//! a way that makes a repeat welcome ([`gate`]); it is given back as a valid answer, streamed or not, with every
+//! order of keys or the spelling of numbers ([`key()`]); an answer is kept when it was whole, good and asked for in
+//! a way that makes a repeat welcome ([`gate()`]); it is given back as a valid answer, streamed or not, with every
 //! field the provider sent ([`replay`]). Its life is counted from its making and never renewed, and one tenant's
 //! answers are never another's.
 //!

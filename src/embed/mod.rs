@@ -2,7 +2,7 @@
 //!
 //! [`Embedder`] is the promise. Behind it stand the candle encoder with its worker threads ([`Workers`]) and,
 //! for tests and for the moments when the encoder is late, a hashing embedder that needs no weights
-//! ([`hashing`]). [`load`] makes what the configuration asks for.
+//! ([`hashing`]). [`load()`] makes what the configuration asks for.
 
 pub mod config;
 pub mod encoder;

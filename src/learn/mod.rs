@@ -1,6 +1,6 @@
 //! From events to policy: what happened is folded into what is believed.
 //!
-//! State = fold(snapshot, events after it). [`fold`] is that fold; [`start`] runs it behind the serving process,
+//! State = fold(snapshot, events after it). [`fold()`] is that fold; [`start`] runs it behind the serving process,
 //! following the ledger and handing out a new policy every few events; [`Snapshots`] keeps what was learned on
 //! disk, so that a start need not read the whole ledger; [`rebuild`] reads it whole and comes to the same bits.
 //! Nothing else moves the policy: feedback, too, is appended to the ledger first and learned from there.

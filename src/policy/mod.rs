@@ -5,7 +5,7 @@
 //! logged decision can be re-made, and every other policy can be evaluated on it.
 //!
 //! [`State`] is what was learned: sums, owned by the learner. [`Snapshot`] is what serves: immutable, made from
-//! the sums. [`eligible`] and [`plan`] stand before and after the choice.
+//! the sums. [`eligible()`] and [`plan`] stand before and after the choice.
 
 pub mod baselines;
 mod choice;

@@ -34,7 +34,7 @@ pub struct Table {
     pub group: Vec<Option<u16>>,
     /// Unit embeddings of the prompts, `[n, 384]`.
     pub vectors: Array2<f32>,
-    /// The ten counts of [`lexical`], `[n, 10]`.
+    /// The ten counts of [`lexical()`], `[n, 10]`.
     pub lexical: Array2<f32>,
     /// Unicode scalar values of each prompt.
     pub chars: Vec<u32>,
