@@ -43,12 +43,25 @@ struct End {
     scored: Option<ModelId>,
 }
 
-/// What a case says of the quality of the model that answered.
+/// How an answer was judged, all channels together.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Standing {
-    arm: usize,
-    quality: f64,
-    weight: f64,
+pub struct Judged {
+    /// Index into the decision's arms of the model that answered.
+    pub arm: usize,
+    /// How good the answer was, 0 to 1.
+    pub quality: f64,
+    /// How much that word weighs, 0 to 1.
+    pub weight: f64,
+}
+
+/// How the answer to a decision was judged, by everything the ledger holds of it; `None` while there is no whole
+/// fresh answer that anybody judged.
+///
+/// # Errors
+/// If the ledger cannot be read.
+pub fn judged(ledger: &dyn Ledger, id: DecisionId, channels: &Channels) -> Result<Option<Judged>, LedgerError> {
+    let case = Case::look_up(ledger, id, crate::ledger::Offset::MAX)?;
+    Ok(case.and_then(|case| case.standing(channels)))
 }
 
 impl Case {
@@ -127,16 +140,16 @@ impl Case {
     }
 
     /// The quality row the case makes as it stands; `None` while there is no scored answer.
-    pub(super) fn standing(&self, channels: &Channels) -> Option<Standing> {
+    pub(super) fn standing(&self, channels: &Channels) -> Option<Judged> {
         let model = self.end.as_ref()?.scored.as_ref()?;
         // A model that was no candidate has no logged prediction to learn against.
         let arm = self.arms.iter().position(|arm| arm.model == *model)?;
         let (quality, weight) = channels.combine(self.scores.iter().map(|(name, score)| (name.as_str(), *score)))?;
-        Some(Standing { arm, quality, weight })
+        Some(Judged { arm, quality, weight })
     }
 
     /// The row of a standing of this case.
-    pub(super) fn row(&self, standing: Standing) -> QualityRow<'_> {
+    pub(super) fn row(&self, standing: Judged) -> QualityRow<'_> {
         let arm = &self.arms[standing.arm];
         QualityRow {
             model: &arm.model,

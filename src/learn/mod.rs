@@ -14,6 +14,7 @@ mod task;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use case::{Judged, judged};
 pub use channels::{Channel, Channels};
 pub use fold::{Learner, fold, rebuild};
 use serde::{Deserialize, Serialize};

@@ -49,8 +49,8 @@ pub struct SqliteLedger {
     queue: Arc<Queue>,
     readers: Mutex<Vec<Connection>>,
     writer: Option<std::thread::JoinHandle<()>>,
-    /// Held as long as the ledger is open; the system lets go of it when the process dies.
-    _lock: File,
+    /// Held as long as the ledger is open for writing; the system lets go of it when the process dies.
+    _lock: Option<File>,
 }
 
 impl SqliteLedger {
@@ -70,7 +70,25 @@ impl SqliteLedger {
             .name("ledger".to_owned())
             .spawn(move || writer::run(&shared, SqliteStore { connection }, window))
             .map_err(|error| LedgerError::Store(error.into()))?;
-        Ok(Self { file, queue, readers: Mutex::default(), writer: Some(writer), _lock: lock })
+        Ok(Self { file, queue, readers: Mutex::default(), writer: Some(writer), _lock: Some(lock) })
+    }
+
+    /// Opens the ledger of this folder for reading alone, also while another process writes it: what was
+    /// committed by now can be read, nothing can be appended.
+    ///
+    /// # Errors
+    /// If there is none, or it is of another form.
+    pub fn open_to_read(folder: &Path) -> Result<Self, LedgerError> {
+        let file = folder.join("ledger.sqlite");
+        if !file.is_file() {
+            let reason = "there is no ledger.sqlite in it".to_owned();
+            return Err(LedgerError::Folder { folder: folder.to_owned(), reason });
+        }
+        let connection = open_for_reading(&file)?;
+        check_form(&connection, &file)?;
+        let queue = Arc::new(Queue::new(&Config::default(), last_offset(&connection)?));
+        queue.close();
+        Ok(Self { file, queue, readers: Mutex::new(vec![connection]), writer: None, _lock: None })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
@@ -219,12 +237,9 @@ fn lock(folder: &Path) -> Result<File, LedgerError> {
 fn open_for_writing(file: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(file)?;
     connection.busy_timeout(Duration::from_millis(100))?;
-    let form: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let empty = (application, form, tables) == (0, 0, 0);
-    if !empty && (application, form) != (APPLICATION, FORM) {
-        return Err(LedgerError::Form { file: file.to_owned(), found: form, known: FORM });
+    let empty: bool = connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+    if !empty {
+        check_form(&connection, file)?;
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let synchronous = match durability {
@@ -241,6 +256,15 @@ fn open_for_writing(file: &Path, durability: Durability) -> Result<Connection, L
         transaction.commit()?;
     }
     Ok(connection)
+}
+
+fn check_form(connection: &Connection, file: &Path) -> Result<(), LedgerError> {
+    let form: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if (application, form) == (APPLICATION, FORM) {
+        return Ok(());
+    }
+    Err(LedgerError::Form { file: file.to_owned(), found: form, known: FORM })
 }
 
 fn open_for_reading(file: &Path) -> Result<Connection, LedgerError> {

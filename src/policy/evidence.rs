@@ -60,6 +60,16 @@ impl Lift {
     pub fn proves(&self, alpha: f64) -> bool {
         self.log_e >= -alpha.ln()
     }
+
+    /// How many more events like those seen it would take to prove a lift; `None` if they lead nowhere.
+    #[must_use]
+    pub fn events_to(&self, alpha: f64) -> Option<u64> {
+        let (mean, second) = (self.sum / self.events, self.squares / self.events);
+        let bet = (self.sum / (self.squares + 0.25)).clamp(0.0, 0.5 / self.bound);
+        // The mean of ln(1 + bet D), to the second order.
+        let growth = bet * mean - bet * bet * second / 2.0;
+        (growth > 0.0).then(|| ((-alpha.ln() - self.log_e).max(0.0) / growth).ceil() as u64)
+    }
 }
 
 /// An interval for the mean of outcomes in 0..=1 that holds at all times at once: hedged betting

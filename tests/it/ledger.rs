@@ -257,6 +257,21 @@ fn a_file_of_a_later_form_and_a_file_of_somebody_else_are_refused_untouched() {
     assert_eq!(journal, "delete", "the other program's file is as it was");
 }
 
+#[tokio::test]
+async fn a_reader_sees_what_was_committed_while_another_process_writes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = SqliteLedger::open_to_read(folder.path()).expect_err("there is none yet");
+    assert!(matches!(missing, LedgerError::Folder { .. }), "{missing}");
+    let writer = on_disk(&folder);
+    writer.append_durable(at(1), event(decided(1, at(1)))).await.expect("committed");
+    let reader = SqliteLedger::open_to_read(folder.path()).expect("opens");
+    assert_eq!((reader.last(), offsets(&reader.scan(0, 10).expect("readable"))), (1, vec![1]));
+    writer.append_durable(at(2), event(decided(2, at(2)))).await.expect("committed");
+    assert_eq!(offsets(&reader.scan(0, 10).expect("readable")), [1, 2]);
+    assert!(!reader.append(at(3), event(decided(3, at(3)))));
+    assert!(matches!(reader.append_durable(at(3), event(decided(3, at(3)))).await, Err(LedgerError::Busy)));
+}
+
 #[test]
 fn a_folder_that_cannot_be_one_is_named() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use pointsman::base::Seed;
-use pointsman::eval::ope::betting::Betting;
 use pointsman::eval::ope::bounds::{
     bernstein_lower, bootstrap, hoeffding_lower, maurer_pontil_lower, normal_lower, student_lower,
 };
-use pointsman::eval::ope::{Estimator, Evidence, Round, effective_sample_size, largest_weight};
+use pointsman::eval::ope::{Estimator, Round, effective_sample_size, largest_weight};
 use serde_json::Value;
 
 /// An oracle file; `None` where the fixtures are not at hand.
@@ -103,55 +102,4 @@ fn every_bound_is_the_oracles() {
     let expected = &bounds["obp_percentile_bootstrap_DR"];
     close("bootstrap, lower", interval.lower, number(&expected["95.0% CI (lower)"]), 6e-3);
     close("bootstrap, upper", interval.upper, number(&expected["95.0% CI (upper)"]), 6e-3);
-}
-
-#[test]
-fn the_confidence_sequence_is_the_oracles() {
-    let Some(oracle) = fixture("03_betting_confidence_sequence.json") else { return };
-    for stream in ["bernoulli", "beta"] {
-        let mut betting = Betting::new(0.05, 1_000);
-        let intervals: Vec<_> = numbers(&oracle[stream]).into_iter().map(|x| betting.observe(x)).collect();
-        let lower = numbers(&oracle[format!("{stream}_lower")]);
-        let upper = numbers(&oracle[format!("{stream}_upper")]);
-        for (i, n) in numbers(&oracle["checkpoints"]).into_iter().enumerate() {
-            let interval = intervals[n as usize - 1];
-            close(&format!("{stream} lower at {n}"), interval.lower, lower[i], 1e-9);
-            close(&format!("{stream} upper at {n}"), interval.upper, upper[i], 1e-9);
-        }
-    }
-}
-
-/// The difference of one round, from its weight and reward.
-type Form = fn((f64, f64)) -> f64;
-
-#[test]
-fn the_evidence_grows_as_the_oracles_does_and_promotes_at_the_same_event() {
-    let Some(oracle) = fixture("06_eprocess_gate.json") else { return };
-    let (logged, target) = (numbers(&oracle["pi_b"]), numbers(&oracle["pi_e"]));
-    let weights: Vec<f64> = logged.iter().zip(&target).map(|(logged, target)| target / logged).collect();
-    let largest = weights.iter().copied().fold(0.0, f64::max);
-    let events: Vec<(f64, f64)> = numbers(&oracle["action"])
-        .into_iter()
-        .zip(numbers(&oracle["reward"]))
-        .map(|(action, reward)| (weights[action as usize], reward))
-        .collect();
-    let forms: [(&str, Evidence, Form); 2] = [
-        ("loss", Evidence::of_losses(largest), |(w, y)| (1.0 - w) * (1.0 - y)),
-        ("reward", Evidence::of_rewards(), |(w, y)| (w - 1.0) * y),
-    ];
-    for (form, mut evidence, difference) in forms {
-        let mut promoted = None;
-        let mut path = Vec::new();
-        for (n, &event) in events.iter().enumerate() {
-            path.push(evidence.observe(difference(event)));
-            if promoted.is_none() && evidence.holds(0.05) {
-                promoted = Some(n as u64 + 1);
-            }
-        }
-        let expected = numbers(&oracle[format!("log_e_{form}_form")]);
-        for (n, expected) in numbers(&oracle["checkpoints"]).into_iter().zip(expected) {
-            close(&format!("{form} at {n}"), path[n as usize - 1], expected, 1e-9);
-        }
-        assert_eq!(promoted, oracle[format!("promoted_at_{form}_form")].as_u64(), "{form}");
-    }
 }

@@ -3,8 +3,9 @@
 //! A logged round says what was chosen, with which probability, and what it was worth. A target policy would
 //! have chosen by other probabilities; each round is weighed by the ratio of the two, `w = target / logged`, and
 //! a model of the rewards fills in what was not tried. The estimators ([`estimate`]) differ in how they trade
-//! the bias of that model against the noise of the weights; the bounds ([`bounds`], [`betting`]) say how far off
-//! they may be; the gate ([`gate`]) says whether a candidate may replace what serves, however often it is asked.
+//! the bias of that model against the noise of the weights; the [`bounds`] say how far off they may be; the
+//! [`gate`] says whether a candidate may replace what serves, however often it is asked; [`log`] makes rounds of
+//! the ledger's events.
 //!
 //! All of it is void where the logged probability is not the one the choice was drawn with, or where the target
 //! wants what the log never tries: [`Support`] says how much of that there is.
@@ -12,15 +13,16 @@
 //! Pure: rounds in, numbers out; chance comes as a seed. Sources: Dudík, Langford, Li (2011) for the doubly
 //! robust estimator; Swaminathan, Joachims (2015) for self-normalising; Wang, Agarwal, Dudík (2017) for
 //! switching; Su et al. (2020) for optimistic shrinkage; Metelli, Russo, Restelli (2021) for the sub-Gaussian
-//! weights; Maurer, Pontil (2009) for the empirical Bernstein bound; Waudby-Smith, Ramdas (2024) for betting.
+//! weights; Maurer, Pontil (2009) for the empirical Bernstein bound.
 
-pub mod betting;
 pub mod bounds;
 pub mod estimate;
 pub mod gate;
+pub mod log;
 
 pub use estimate::{Estimator, effective_sample_size, largest_weight};
-pub use gate::{Evidence, Gate, Verdict};
+pub use gate::{Gate, Refusal, Verdict};
+pub use log::{LeftOut, Log, Logged};
 
 /// A round that cannot be weighed.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
