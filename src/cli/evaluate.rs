@@ -148,7 +148,11 @@ fn judge(rest: &[Logged], policy: &Snapshot, catalog: &Catalog, share: f64) -> R
         // Where the model was no candidate, what served stands in.
         let always = |decided: &Decided| -> Vec<f64> {
             let alone: Vec<f64> = decided.arms.iter().map(|arm| f64::from(u8::from(arm.model == *model))).collect();
-            if alone.iter().sum::<f64>() > 0.0 { alone } else { decided.arms.iter().map(|arm| arm.propensity).collect() }
+            if alone.iter().sum::<f64>() > 0.0 {
+                alone
+            } else {
+                decided.arms.iter().map(|arm| arm.propensity).collect()
+            }
         };
         lines.push(line(format!("always {model}"), &always)?);
     }

@@ -6,13 +6,18 @@ pub mod bench;
 pub mod check;
 pub mod datasets;
 pub mod demo;
+pub mod evaluate;
 pub mod explain;
+pub mod export;
 pub mod models;
 pub mod serve;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::app;
+use crate::config::{Config, Environment};
 
 const ABOUT: &str = "One OpenAI-compatible endpoint that learns which model answers what.
 
@@ -37,6 +42,8 @@ pub enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Evaluate(evaluate::Args),
+    Export(export::Args),
     Route(explain::Route),
     Explain(explain::Explain),
     Bench(bench::Args),
@@ -59,6 +66,32 @@ impl Source {
     pub fn file(&self) -> Option<PathBuf> {
         let here = || Some(PathBuf::from("pointsman.toml")).filter(|file| file.is_file());
         self.config.clone().or_else(here)
+    }
+}
+
+/// Which data folder.
+#[derive(Debug, Args)]
+pub struct Data {
+    #[command(flatten)]
+    source: Source,
+    /// The folder of the ledger (else `data` of the configuration, else where `serve` keeps it).
+    #[arg(long, short, value_name = "FOLDER", env = "POINTSMAN_DATA")]
+    data: Option<PathBuf>,
+}
+
+impl Data {
+    /// The folder that is meant.
+    ///
+    /// # Errors
+    /// If the configuration must be asked and is wrong.
+    pub fn folder(&self) -> Result<PathBuf, Failure> {
+        if let Some(folder) = &self.data {
+            return Ok(folder.clone());
+        }
+        let environment = Environment::of_process();
+        let config = Config::load(self.source.file().as_deref(), &environment)
+            .map_err(|problems| Failure::Usage(problems.to_string()))?;
+        Ok(config.data.unwrap_or_else(|| app::data_folder(&environment)))
     }
 }
 
@@ -103,6 +136,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Check(args) => check::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Route(args) => explain::route(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),

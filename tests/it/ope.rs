@@ -103,3 +103,129 @@ fn every_bound_is_the_oracles() {
     close("bootstrap, lower", interval.lower, number(&expected["95.0% CI (lower)"]), 6e-3);
     close("bootstrap, upper", interval.upper, number(&expected["95.0% CI (upper)"]), 6e-3);
 }
+
+/// A log of known worth: each model is good this often, whatever the prompt, and was drawn as logged.
+mod on_a_log {
+    use std::process::Command;
+
+    use pointsman::base::{ModelId, Seed, Timestamp};
+    use pointsman::eval::ope::log::weigh;
+    use pointsman::eval::ope::{Estimator, LeftOut, Log};
+    use pointsman::learn::{Channels, judged};
+    use pointsman::ledger::{Config, Decided, Event, Ledger, MemoryLedger, Mode, SqliteLedger};
+    use pointsman::policy::draw;
+    use serde_json::Value;
+
+    use crate::samples::{MODELS, completed, decided, event, feedback};
+
+    const WORTH: [f64; 3] = [0.5, 0.8, 0.9];
+
+    fn at(n: u64) -> Timestamp {
+        Timestamp(1_780_000_000_000_000 + n * 1_000_000)
+    }
+
+    fn fill(ledger: &dyn Ledger, decisions: u64) {
+        for n in 0..decisions {
+            let seed = Seed(n);
+            let mut decision = decided(n, at(n));
+            let propensities: Vec<f64> = decision.arms.iter().map(|arm| arm.propensity).collect();
+            decision.chosen = draw(&propensities, seed.uniform("arm"));
+            let chosen = decision.chosen;
+            let good = f64::from(u8::from(seed.uniform("good") < WORTH[chosen]));
+            // One in ten was pinned, in one in ten a fallback answered, one in ten nobody judged.
+            match n % 10 {
+                0 => decision.mode = Mode::Pinned,
+                1 => decision.chosen = (chosen + 1) % 3,
+                _ => {}
+            }
+            ledger.append(at(n), event(decision));
+            ledger.append(at(n), event(completed(n, at(n), chosen, &[])));
+            if n % 10 != 2 {
+                ledger.append(at(n), event(feedback(n, at(n), "user", good, None)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_worth_of_a_policy_that_never_served_is_found_and_what_cannot_be_weighed_is_counted() {
+        let ledger = MemoryLedger::new();
+        fill(&ledger, 6_000);
+        let mut log = Log::default();
+        let channels = Channels::with(&std::collections::BTreeMap::new());
+        for entry in ledger.scan(0, usize::MAX).expect("readable") {
+            if let Event::Decided(decision) = entry.event {
+                let judged = judged(&ledger, decision.id, &channels).expect("readable");
+                log.add(decision, judged);
+            }
+        }
+        assert_eq!(log.left_out, LeftOut { not_explored: 600, not_judged: 600, fallback: 600 });
+        assert_eq!(log.logged.len(), 4_200);
+        let (before, after) = log.split_at(at(3_000));
+        assert!(before.iter().all(|logged| logged.decided.at < at(3_000)) && before.len() + after.len() == 4_200);
+        for (model, worth) in MODELS.iter().zip(WORTH) {
+            let only = ModelId::from(*model);
+            let always = |decision: &Decided| -> Vec<f64> {
+                decision.arms.iter().map(|arm| f64::from(u8::from(arm.model == only))).collect()
+            };
+            let (rounds, support) = weigh(&log.logged, 0.05, always, |_| vec![0.7; 3]).expect("usable");
+            assert_eq!(support.share(), Some(1.0));
+            let found = Estimator::Dr.estimate(&rounds).expect("an estimate");
+            assert!((found - worth).abs() < 0.06, "{model}: {found} instead of {worth}");
+            let (_, unsupported) = weigh(&log.logged, 0.75, always, |_| vec![0.7; 3]).expect("usable");
+            assert_eq!(unsupported.share(), Some(0.0), "nothing is tried that often");
+        }
+    }
+
+    fn pointsman(folder: &tempfile::TempDir, arguments: &[&str]) -> (String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(arguments)
+            .arg("--data")
+            .arg(folder.path())
+            .current_dir(folder.path())
+            .env_clear()
+            .output()
+            .expect("the program runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (text(output.stdout), text(output.stderr))
+    }
+
+    #[tokio::test]
+    async fn the_commands_read_a_ledger_that_is_being_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = SqliteLedger::open(folder.path(), &Config::default()).expect("opens");
+        fill(&ledger, 3_000);
+        let last = ledger.flush().await.expect("flushed");
+
+        let (lines, complaint) = pointsman(&folder, &["export"]);
+        assert_eq!(lines.lines().count() as u64, last, "{complaint}");
+        let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
+        assert_eq!(
+            (&first["form"], &first["offset"], &first["event"]["kind"]),
+            (&1.into(), &1.into(), &"decided".into())
+        );
+        let file = folder.path().join("log.jsonl");
+        pointsman(&folder, &["export", "--after", "100", "--output", file.to_str().expect("text")]);
+        assert_eq!(std::fs::read_to_string(&file).expect("written").lines().count() as u64, last - 100);
+
+        let (report, complaint) = pointsman(&folder, &["evaluate", "--json"]);
+        let report: Value = serde_json::from_str(&report).unwrap_or_else(|_| panic!("{report}{complaint}"));
+        let policies = report["policies"].as_array().expect("policies");
+        assert_eq!(policies.len(), 4);
+        let lift = |name: &str| {
+            let policy = policies.iter().find(|policy| policy["policy"] == name).expect("this policy");
+            policy["lift"]["mean"].as_f64().expect("a number")
+        };
+        // Served: .7 x .5 + .2 x .8 + .1 x .9 = .6.
+        assert!(lift("always acme/small") < 0.0 && lift("always other/medium") > 0.2, "{report:#}");
+        let (table, _) = pointsman(&folder, &["evaluate"]);
+        assert!(table.contains("always acme/large") && table.contains("SNIPS"), "{table}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_tell_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(SqliteLedger::open(folder.path(), &Config::default()).expect("opens"));
+        let (_, complaint) = pointsman(&folder, &["evaluate"]);
+        insta::assert_snapshot!(complaint, @"pointsman: the log cannot tell: left out: 0 that nobody judged, 0 where nothing was left to chance, 0 that a fallback answered");
+    }
+}
