@@ -1,250 +1,224 @@
-//! `pointsman evaluate`: what other policies would have been worth on the logged traffic.
+//! `pointsman evaluate`: what other policies would have been worth on the logged traffic, and whether one may serve.
+
+use std::path::PathBuf;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::{Value, json};
 
+use super::study::{Study, fresh, study};
 use super::{Data, Failure};
-use crate::base::{ModelId, Timestamp};
-use crate::catalog::Catalog;
-use crate::config::{Config, Environment};
-use crate::eval::ope::bounds::{Interval, normal_interval};
-use crate::eval::ope::gate::lift;
-use crate::eval::ope::log::{replay, weigh};
-use crate::eval::ope::{Estimator, Gate, LeftOut, Log, Logged, Round, Verdict, effective_sample_size, largest_weight};
-use crate::learn::{Channels, Learner, fold, judged};
-use crate::ledger::{Decided, Event, Ledger, LedgerError, SqliteLedger};
-use crate::policy::Snapshot;
+use crate::base::ModelId;
+use crate::config::Config;
+use crate::eval::ope::evaluate::Figure;
+use crate::eval::ope::page::{dollars, figure};
+use crate::eval::ope::{Candidate, Evaluation, Gate, Log, Options, Reward, evaluate, page};
+use crate::learn::Channels;
+use crate::ledger::{Ledger as _, SqliteLedger};
+use crate::policy::{Snapshot, State};
 
 /// Say what other policies would have been worth on the logged traffic, with how much confidence, and whether the
 /// log can tell at all.
 ///
-/// The log is cut in two by time. On the first part a policy is learned anew, with the settings in force; it is
-/// also the reward model. On the second part that policy, and each single model, is compared with what served.
-/// Works also while the endpoint is serving.
+/// The log is cut in two. On the first part a policy is learned anew, with the settings in force; it is also the
+/// reward model. On the second part that policy, and each single model, is compared with what served. Works also
+/// while the endpoint is serving.
+///
+/// With --gate the exit code is the verdict on the policy: 0 = promote, 3 = keep what serves, 4 = more events are
+/// needed. It may be asked as often as one likes: looking early promotes nothing by mistake.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     data: Data,
-    /// The share of the decisions to learn from; the rest is for judging.
+    #[command(flatten)]
+    how: How,
+    /// The share of the events to learn from; the rest is for judging.
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     train: f64,
+    /// End with the verdict on the policy as exit code.
+    #[arg(long)]
+    gate: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Write a page with pictures.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
-/// The estimators of the report.
-const ESTIMATORS: [Estimator; 7] = [
-    Estimator::Ips,
-    Estimator::Snips,
-    Estimator::Direct,
-    Estimator::Dr,
-    Estimator::SelfNormalisedDr,
-    Estimator::Switch(10.0),
-    Estimator::Shrunk(20.0),
-];
+/// How to judge; the same for every command that does.
+#[derive(Debug, clap::Args)]
+pub(super) struct How {
+    /// Count only this channel's scores as worth, as they are, instead of all channels together.
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+    /// The least weight of all channels together at which an answer counts as judged.
+    #[arg(long, default_value_t = 0.3, value_name = "WEIGHT")]
+    least_weight: f64,
+    /// The least probability with which the log tried an arm (else the exploration share over the number of arms).
+    #[arg(long, value_name = "PROBABILITY")]
+    floor: Option<f64>,
+    /// How many times what is spent now a policy may spend.
+    #[arg(long, default_value_t = 1.1, value_name = "TIMES")]
+    spend: f64,
+    /// Judge the latest decisions only, at most so many.
+    #[arg(long, default_value_t = 2_000_000, value_name = "DECISIONS")]
+    at_most: usize,
+}
 
-/// A candidate, judged.
-struct Line {
-    name: String,
-    estimates: Vec<(String, Option<f64>)>,
-    lift: Option<(f64, Interval)>,
-    effective: f64,
-    largest: f64,
-    support: f64,
-    verdict: Verdict,
+impl How {
+    /// The options, for a log of decisions made with this exploration share.
+    pub(super) fn options(&self, log: &Log, share: f64) -> Result<Options, Failure> {
+        for (name, value) in [("--least-weight", Some(self.least_weight)), ("--floor", self.floor)] {
+            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
+                return Err(Failure::Usage(format!("{name}: expected a number from 0 to 1, got {value}")));
+            }
+        }
+        let most = log.decisions().map(|logged| logged.arms.len()).max().unwrap_or(1);
+        let floor = self.floor.unwrap_or(share / most as f64).max(1e-6);
+        let reward = match &self.channel {
+            Some(name) => Reward::Channel(name.clone()),
+            None => Reward::Combined { least_weight: self.least_weight },
+        };
+        Ok(Options { gate: Gate { floor, spend: self.spend, ..Gate::default() }, reward, ..Options::default() })
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !(0.0..1.0).contains(&args.train) || args.train == 0.0 {
         return Err(Failure::Usage(format!("--train: expected a share between 0 and 1, got {}", args.train)));
     }
-    let config = Config::load(args.data.source.file().as_deref(), &Environment::of_process())
-        .map_err(|problems| Failure::Usage(problems.to_string()))?;
+    let config = args.data.config()?;
     let ledger = SqliteLedger::open_to_read(&args.data.folder()?).map_err(Failure::failed)?;
-    let (log, schema) = read(&ledger, &config).map_err(Failure::failed)?;
-    let Some(schema) = schema else {
-        return Err(Failure::failed(format!("the log cannot tell: {}", left_out(&log.left_out))));
-    };
-    let cut = log.logged[((log.logged.len() as f64 * args.train) as usize).min(log.logged.len() - 1)].decided.at;
-    let mut learner = Learner::new(config.sections.policy.clone(), schema, &config.sections.learn);
-    learn_before(&mut learner, &ledger, cut).map_err(Failure::failed)?;
-    let (_, rest) = log.split_at(cut);
-    let policy = learner.publish();
-    let lines = judge(rest, &policy, &config.catalog, config.sections.policy.exploration_share)?;
-    let served = rest.iter().map(|logged| logged.reward).sum::<f64>() / rest.len() as f64;
-    if args.json {
-        println!("{:#}", report(&lines, served, rest.len(), &log.left_out));
-    } else {
-        println!("{} judged decisions, served quality {served:.4}; {}", rest.len(), left_out(&log.left_out));
-        println!("{}", table(&lines));
-        for line in &lines {
-            println!("{}: {}", line.name, words(&line.verdict));
-        }
+    let nothing = || Failure::failed("the log cannot tell: no decision is in it");
+    let learner = fresh(&ledger, &config)?.ok_or_else(nothing)?;
+    let cut = (ledger.last() as f64 * args.train) as u64;
+    let Study { frozen, log, learner } = study(&ledger, learner, cut, args.how.at_most)?;
+    let policy = frozen.publish();
+    let evaluation = judge(&config, &log, &frozen, &policy, "learned anew", &args.how)?;
+    if !args.json {
+        println!("learned from events 1 to {cut}, judged on those up to {}", learner.offset());
     }
-    Ok(())
+    say(&evaluation, args.json);
+    if let Some(file) = &args.html {
+        std::fs::write(file, page(&evaluation))
+            .map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
+    }
+    if args.gate { verdict(&evaluation) } else { Ok(()) }
 }
 
-/// Every decision that can be weighed, and the feature map of the latest of them.
-fn read(ledger: &dyn Ledger, config: &Config) -> Result<(Log, Option<crate::base::SchemaId>), LedgerError> {
+/// Judges this policy, and every single model, on a log. `frozen` was learned before it.
+pub(super) fn judge(
+    config: &Config,
+    log: &Log,
+    frozen: &State,
+    policy: &Snapshot,
+    name: &str,
+    how: &How,
+) -> Result<Evaluation, Failure> {
     let channels = Channels::with(&config.sections.learn.channels);
-    let mut log = Log::default();
-    let mut after = 0;
-    loop {
-        match ledger.scan(after, 1024) {
-            Ok(entries) if entries.is_empty() => break,
-            Ok(entries) => {
-                for entry in entries {
-                    after = entry.offset;
-                    if let Event::Decided(decided) = entry.event {
-                        let judged = judged(ledger, decided.id, &channels)?;
-                        log.add(decided, judged);
-                    }
-                }
-            }
-            Err(LedgerError::Corrupt { offset, .. }) => after = offset,
-            Err(error) => return Err(error),
-        }
+    let options = how.options(log, config.sections.policy.exploration_share)?;
+    let (judged, left_out) = log.judged(&options.reward, &channels);
+    if judged.is_empty() {
+        return Err(Failure::failed(format!("the log cannot tell: {left_out}")));
     }
-    // A clock that was set back must not mix what came before with what came after.
-    log.logged.sort_by_key(|logged| logged.decided.at);
-    let schema = log.logged.last().map(|logged| logged.decided.features.context.schema.clone());
-    Ok((log, schema))
-}
-
-/// Folds what the ledger says up to this moment.
-fn learn_before(learner: &mut Learner, ledger: &dyn Ledger, cut: Timestamp) -> Result<(), LedgerError> {
-    let mut after = 0;
-    loop {
-        match ledger.scan(after, 1024) {
-            Ok(entries) if entries.is_empty() => return Ok(()),
-            Ok(entries) => {
-                for entry in &entries {
-                    after = entry.offset;
-                    if entry.at < cut {
-                        fold(learner, entry, ledger)?;
-                    }
-                }
-            }
-            Err(LedgerError::Corrupt { offset, .. }) => after = offset,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn judge(rest: &[Logged], policy: &Snapshot, catalog: &Catalog, share: f64) -> Result<Vec<Line>, Failure> {
-    let mut models: Vec<&ModelId> = rest.iter().flat_map(|logged| &logged.decided.arms).map(|arm| &arm.model).collect();
+    let mut models: Vec<&ModelId> =
+        judged.iter().flat_map(|(logged, _)| logged.arms.iter().map(|arm| &arm.model)).collect();
     models.sort_unstable();
     models.dedup();
-    let most = rest.iter().map(|logged| logged.decided.arms.len()).max().unwrap_or(1);
-    let gate = Gate { alpha: 0.05 / (models.len() + 1) as f64, floor: share / most as f64, ..Gate::default() };
-    let predicted = |decided: &Decided| replay(policy, decided, catalog).1;
-    let line = |name: String, target: &dyn Fn(&Decided) -> Vec<f64>| -> Result<Line, Failure> {
-        let (rounds, support) = weigh(rest, gate.floor, target, predicted).map_err(Failure::failed)?;
-        Ok(judged_line(name, &rounds, support.share().unwrap_or(0.0), &gate, rest))
-    };
-    let mut lines = vec![line("learned anew".to_owned(), &|decided| replay(policy, decided, catalog).0)?];
-    for model in models {
-        // Where the model was no candidate, what served stands in.
-        let always = |decided: &Decided| -> Vec<f64> {
-            let alone: Vec<f64> = decided.arms.iter().map(|arm| f64::from(u8::from(arm.model == *model))).collect();
-            if alone.iter().sum::<f64>() > 0.0 {
-                alone
-            } else {
-                decided.arms.iter().map(|arm| arm.propensity).collect()
-            }
-        };
-        lines.push(line(format!("always {model}"), &always)?);
-    }
-    Ok(lines)
+    let mut candidates = vec![(name.to_owned(), Candidate::Policy(policy))];
+    candidates.extend(models.iter().map(|model| (format!("always {model}"), Candidate::Always(model))));
+    evaluate(log, &channels, frozen, &candidates, &config.catalog, &options).map_err(Failure::failed)
 }
 
-fn judged_line(name: String, rounds: &[Round], support: f64, gate: &Gate, rest: &[Logged]) -> Line {
-    let intents: Vec<&str> = rest
-        .iter()
-        .map(|logged| logged.decided.features.intent.as_ref().map_or("no intent", |intent| intent.name.as_str()))
-        .collect();
-    let lifts: Vec<f64> = rounds.iter().map(lift).collect();
-    let mean = lifts.iter().sum::<f64>() / lifts.len() as f64;
-    Line {
-        name,
-        estimates: ESTIMATORS.iter().map(|estimator| (estimator.name(), estimator.estimate(rounds))).collect(),
-        lift: normal_interval(&lifts, 0.05).map(|interval| (mean, interval)),
-        effective: effective_sample_size(rounds),
-        largest: largest_weight(rounds),
-        support,
-        verdict: gate.judge(rounds, support, &intents),
+/// The first candidate's verdict, as a success or a failure with its own exit code.
+pub(super) fn verdict(evaluation: &Evaluation) -> Result<(), Failure> {
+    let Some(first) = evaluation.candidates.first() else { return Ok(()) };
+    let why = format!("{}: {}", first.policy, first.why.join("; "));
+    match first.verdict {
+        "promote" => Ok(()),
+        "more" => Err(Failure::More(why)),
+        _ => Err(Failure::Keep(why)),
     }
 }
 
-fn words(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Promote { after } => format!("promote: certain after {after} events"),
-        Verdict::Keep(reasons) => {
-            format!("keep what serves: {}", reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        }
-        Verdict::More { events: Some(events) } => format!("not certain: about {events} more events are needed"),
-        Verdict::More { events: None } => "keep what serves: nothing points to a gain".to_owned(),
+pub(super) fn say(evaluation: &Evaluation, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string_pretty(evaluation).unwrap_or_default());
+        return;
+    }
+    let served = evaluation.served.map_or_else(|| "?".to_owned(), figure);
+    let cost = evaluation.served_cost.map_or_else(|| "?".to_owned(), dollars);
+    println!("{} judged decisions; worth by {}; {}", evaluation.rounds, evaluation.reward, evaluation.left_out);
+    println!("served: quality {served}, cost {cost} a request");
+    println!("{}", estimates(evaluation));
+    println!("{}", gains(evaluation));
+    if let Some(first) = evaluation.candidates.first() {
+        println!("{}: where", first.policy);
+        println!("{}", segments(first));
+        println!("{}: along the weight of cost", first.policy);
+        println!("{}", grid(first));
+    }
+    for candidate in &evaluation.candidates {
+        println!("{}: {}: {}", candidate.policy, candidate.verdict, candidate.why.join("; "));
     }
 }
 
-fn left_out(left_out: &LeftOut) -> String {
-    let LeftOut { not_explored, not_judged, fallback } = left_out;
-    format!(
-        "left out: {not_judged} that nobody judged, {not_explored} where nothing was left to chance, {fallback} that a fallback answered"
-    )
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table
 }
 
-fn table(lines: &[Line]) -> Table {
+fn estimates(evaluation: &Evaluation) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let names = ESTIMATORS.iter().map(Estimator::name);
-    let head = ["policy".to_owned()].into_iter().chain(names);
-    table.set_header(head.chain(["lift (95 %)", "rounds worth", "largest weight", "support"].map(str::to_owned)));
-    let number = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |value| format!("{value:.4}"));
-    for line in lines {
-        let estimates = line.estimates.iter().map(|(_, value)| number(*value));
-        let lift = line.lift.map_or_else(
-            || "?".to_owned(),
-            |(mean, Interval { lower, upper })| format!("{mean:+.4} ({lower:+.4} to {upper:+.4})"),
-        );
-        let tail =
-            [lift, format!("{:.0}", line.effective), format!("{:.1}", line.largest), format!("{:.3}", line.support)];
-        table.add_row([line.name.clone()].into_iter().chain(estimates).chain(tail));
+    let names = evaluation.candidates.first().into_iter().flat_map(|candidate| &candidate.estimates);
+    table.set_header(["policy".to_owned()].into_iter().chain(names.map(|estimate| estimate.estimator.clone())));
+    let number = |value: Option<Figure>| value.map_or_else(|| "?".to_owned(), |value| format!("{:.4}", value.mean));
+    for candidate in &evaluation.candidates {
+        let values = candidate.estimates.iter().map(|estimate| number(estimate.value));
+        table.add_row([candidate.policy.clone()].into_iter().chain(values));
     }
     table
 }
 
-fn report(lines: &[Line], served: f64, rounds: usize, left_out: &LeftOut) -> Value {
-    let lines: Vec<Value> = lines
-        .iter()
-        .map(|line| {
-            let estimates: serde_json::Map<String, Value> =
-                line.estimates.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-            json!({
-                "policy": line.name,
-                "estimates": estimates,
-                "lift": line.lift.map(|(mean, interval)| json!({ "mean": mean, "lower": interval.lower, "upper": interval.upper })),
-                "effective_sample_size": line.effective,
-                "largest_weight": line.largest,
-                "support": line.support,
-                "verdict": match &line.verdict {
-                    Verdict::Promote { .. } => "promote",
-                    Verdict::Keep(_) | Verdict::More { events: None } => "keep",
-                    Verdict::More { .. } => "more",
-                },
-                "why": words(&line.verdict),
-            })
-        })
-        .collect();
-    json!({
-        "rounds": rounds,
-        "served_quality": served,
-        "left_out": {
-            "not_judged": left_out.not_judged,
-            "not_explored": left_out.not_explored,
-            "fallback": left_out.fallback,
-        },
-        "policies": lines,
-    })
+fn gains(evaluation: &Evaluation) -> Table {
+    let mut table =
+        table(["policy", "gain (95 %)", "for every n", "cost a request", "rounds worth", "largest weight", "support"]);
+    for candidate in &evaluation.candidates {
+        let gain = candidate.gain.as_ref();
+        let every = gain.and_then(|gain| gain.betting.or(gain.bernstein));
+        table.add_row([
+            candidate.policy.clone(),
+            gain.map_or_else(|| "?".to_owned(), |gain| figure(gain.normal)),
+            every.map_or_else(|| "?".to_owned(), |every| format!("{:+.3} to {:+.3}", every.lower, every.upper)),
+            candidate.cost.map_or_else(|| "?".to_owned(), |cost| format!("${:.6}", cost.mean)),
+            format!("{:.0}", candidate.effective_sample_size),
+            format!("{:.1}", candidate.largest_weight),
+            format!("{:.3}", candidate.support),
+        ]);
+    }
+    table
+}
+
+fn segments(candidate: &crate::eval::ope::evaluate::Judgement) -> Table {
+    let mut table = table(["by", "name", "rounds", "served", "gain (95 %)"]);
+    for segment in &candidate.segments {
+        let (name, rounds) = (segment.name.clone(), segment.rounds.to_string());
+        let served = format!("{:.4}", segment.served);
+        table.add_row([segment.by.to_owned(), name, rounds, served, figure(segment.gain)]);
+    }
+    table
+}
+
+pub(super) fn grid(candidate: &crate::eval::ope::evaluate::Judgement) -> Table {
+    let mut table = table(["weight of cost", "quality (95 %)", "cost a request (95 %)", "support"]);
+    for point in &candidate.grid {
+        table.add_row([
+            point.cost_weight.map_or_else(|| "the callers' own".to_owned(), |weight| weight.to_string()),
+            figure(point.quality),
+            point.cost.map_or_else(|| "?".to_owned(), dollars),
+            format!("{:.3}", point.support),
+        ]);
+    }
+    table
 }

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod export;
 pub mod models;
 pub mod serve;
+mod study;
 
 use std::path::PathBuf;
 
@@ -80,6 +81,15 @@ pub struct Data {
 }
 
 impl Data {
+    /// The configuration.
+    ///
+    /// # Errors
+    /// If it is wrong.
+    pub fn config(&self) -> Result<Config, Failure> {
+        Config::load(self.source.file().as_deref(), &Environment::of_process())
+            .map_err(|problems| Failure::Usage(problems.to_string()))
+    }
+
     /// The folder that is meant.
     ///
     /// # Errors
@@ -88,10 +98,7 @@ impl Data {
         if let Some(folder) = &self.data {
             return Ok(folder.clone());
         }
-        let environment = Environment::of_process();
-        let config = Config::load(self.source.file().as_deref(), &environment)
-            .map_err(|problems| Failure::Usage(problems.to_string()))?;
-        Ok(config.data.unwrap_or_else(|| app::data_folder(&environment)))
+        Ok(self.config()?.data.unwrap_or_else(|| app::data_folder(&Environment::of_process())))
     }
 }
 
@@ -102,6 +109,10 @@ pub enum Failure {
     Usage(String),
     /// It went wrong on the way; exit code 1.
     Failed(String),
+    /// The gate's verdict: what serves is kept; exit code 3.
+    Keep(String),
+    /// The gate's verdict: more events are needed; exit code 4.
+    More(String),
 }
 
 impl Failure {
@@ -116,13 +127,15 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Failed(_) => 1,
+            Self::Keep(_) => 3,
+            Self::More(_) => 4,
         }
     }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Usage(sentence) | Self::Failed(sentence)) = self;
+        let (Self::Usage(sentence) | Self::Failed(sentence) | Self::Keep(sentence) | Self::More(sentence)) = self;
         f.write_str(sentence)
     }
 }
@@ -136,8 +149,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Check(args) => check::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
-        Command::Export(args) => export::run(&args),
+        Command::Evaluate(args) => tokio::task::block_in_place(|| evaluate::run(&args)),
+        Command::Export(args) => tokio::task::block_in_place(|| export::run(&args)),
         Command::Route(args) => explain::route(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),

@@ -5,6 +5,7 @@
 //! disk, so that a start need not read the whole ledger; [`rebuild`] reads it whole and comes to the same bits.
 //! Nothing else moves the policy: feedback, too, is appended to the ledger first and learned from there.
 
+pub mod canary;
 mod case;
 pub mod channels;
 mod fold;

@@ -17,6 +17,8 @@ pub struct Lift {
     squares: f64,
     log_e: f64,
     events: f64,
+    /// The sum of the bounds that were given.
+    bounds: f64,
 }
 
 impl Lift {
@@ -24,7 +26,7 @@ impl Lift {
     /// sample.
     #[must_use]
     pub const fn new(bound: f64) -> Self {
-        Self { bound, sum: 0.0, squares: 0.0, log_e: 0.0, events: 0.0 }
+        Self { bound, sum: 0.0, squares: 0.0, log_e: 0.0, events: 0.0, bounds: 0.0 }
     }
 
     /// For the loss form, with the greatest weight that can occur.
@@ -41,9 +43,17 @@ impl Lift {
 
     /// Folds in one event.
     pub fn add(&mut self, difference: f64) {
+        self.add_within(difference, self.bound);
+    }
+
+    /// Folds in one event of which more was known beforehand than of all: `D >= -bound` with a bound that may follow
+    /// from what was known of this event before its outcome, but from nothing later. The tighter it is, the more may
+    /// be bet.
+    pub fn add_within(&mut self, difference: f64, bound: f64) {
         self.events += 1.0;
+        self.bounds += bound;
         let (mean, second) = (self.sum / self.events, (self.squares + 0.25) / self.events);
-        let bet = (mean / (second + 1e-12)).clamp(0.0, 0.5 / self.bound);
+        let bet = (mean / (second + 1e-12)).clamp(0.0, 0.5 / bound);
         self.log_e += (bet * difference).ln_1p();
         self.sum += difference;
         self.squares += difference * difference;
@@ -65,7 +75,7 @@ impl Lift {
     #[must_use]
     pub fn events_to(&self, alpha: f64) -> Option<u64> {
         let (mean, second) = (self.sum / self.events, self.squares / self.events);
-        let bet = (self.sum / (self.squares + 0.25)).clamp(0.0, 0.5 / self.bound);
+        let bet = (self.sum / (self.squares + 0.25)).clamp(0.0, 0.5 * self.events / self.bounds);
         // The mean of ln(1 + bet D), to the second order.
         let growth = bet * mean - bet * bet * second / 2.0;
         (growth > 0.0).then(|| ((-alpha.ln() - self.log_e).max(0.0) / growth).ceil() as u64)

@@ -16,6 +16,7 @@ use super::{
     Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Policy, Prediction, Preferences, Scored,
 };
 use crate::base::{DeploymentId, ModelId, SchemaId};
+use crate::features::Context;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Beliefs<K: Ord> {
@@ -75,6 +76,13 @@ impl Snapshot {
     #[must_use]
     pub const fn schema(&self) -> &SchemaId {
         &self.schema
+    }
+
+    /// The quality that is expected of a model in this context.
+    #[must_use]
+    pub fn quality(&self, model: &ModelId, context: &Context) -> Estimate {
+        let (belief, x) = (self.quality.of_key(model), design(&self.schema, context));
+        Estimate { mean: belief.mean(&x), sd: belief.sd(&x) }
     }
 
     /// Seconds to the first token that are expected of a deployment; `None` = never measured.

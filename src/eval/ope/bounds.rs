@@ -11,7 +11,7 @@ use super::estimate::mean;
 use crate::base::Seed;
 
 /// An interval for a mean.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Interval {
     /// Its lower end.
     pub lower: f64,

@@ -84,7 +84,7 @@ impl Estimator {
     }
 
     fn term(&self, round: &Round, norm: f64) -> f64 {
-        let Round { weight: w, reward: y, predicted, direct } = *round;
+        let Round { weight: w, reward: y, predicted, direct, .. } = *round;
         let robust = |weight: f64| direct + weight * (y - predicted);
         match *self {
             Self::Ips => w * y,
@@ -178,7 +178,10 @@ mod tests {
             weights in proptest::collection::vec((0.0..50.0, 0.0..1.0, 0.0..1.0, 0.0..1.0), 1..40)
         ) {
             let rounds: Vec<Round> =
-                weights.iter().map(|&(weight, reward, predicted, direct)| Round { weight, reward, predicted, direct }).collect();
+                weights
+                    .iter()
+                    .map(|&(weight, reward, predicted, direct)| Round { weight, reward, predicted, direct, heaviest: weight, deepest: 0.0 })
+                    .collect();
             let value = |estimator: Estimator| estimator.estimate(&rounds).expect("an estimate");
             prop_assert_eq!(value(Estimator::Shrunk(0.0)), value(Estimator::Direct));
             prop_assert_eq!(value(Estimator::Shrunk(f64::INFINITY)), value(Estimator::Dr));

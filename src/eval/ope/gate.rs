@@ -1,13 +1,15 @@
 //! May the candidate replace what serves?
 //!
 //! A confidence interval that is looked at again and again will, in the end, promote a policy that is no better.
-//! The e-process of [`crate::policy::evidence`] does not: the gate may be asked after every event. It bets on the
-//! loss form of the lift, `(1 - w)(1 - y)`, the sharpest where rewards are near 1, with weights bounded
-//! beforehand by the floor under the logged probabilities, never by the sample's maximum.
+//! The e-process of [`crate::policy::evidence`] does not: the gate may be asked after every event. Two of them bet
+//! here and share the money, so their mean is again one: the first on the loss form of the lift, `(1 - w)(1 - y)`,
+//! the sharpest where rewards are near 1; the second on its doubly robust form, `d + w (y - q) - y` with the reward
+//! model frozen beforehand, the sharpest where the model knows much. How much either may lose at most on an event
+//! follows from the probabilities of that event before the draw, so the bets are as high as those allow.
 //!
 //! Before it bets it asks whether the log can answer at all: does the log try what the candidate wants, do the
-//! weights keep the floor's promise, do two estimators that share no assumption agree, and does no segment of the
-//! traffic pay for the others' gain.
+//! weights keep the floor's promise, do two estimators that share no assumption agree; and whether anybody pays for
+//! the gain: a segment of the traffic that gets worse, or the bill.
 
 use std::collections::BTreeMap;
 
@@ -29,11 +31,13 @@ pub struct Gate {
     pub effective: f64,
     /// The worst upper bound of the lift that a segment may have.
     pub segment: f64,
+    /// How many times what is spent now may be spent.
+    pub spend: f64,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { alpha: 0.05, floor: 0.01, support: 0.99, effective: 300.0, segment: -0.02 }
+        Self { alpha: 0.05, floor: 0.01, support: 0.99, effective: 300.0, segment: -0.02, spend: 1.1 }
     }
 }
 
@@ -87,6 +91,14 @@ pub enum Refusal {
         /// The standard error of their difference.
         error: f64,
     },
+    /// It costs too much.
+    #[error("it would cost {times:.2} times what is spent now; allowed is {allowed:.2}")]
+    Spend {
+        /// The lower bound of how many times.
+        times: f64,
+        /// How many are allowed.
+        allowed: f64,
+    },
     /// A segment of the traffic gets worse.
     #[error("{segment} gets worse: at best {upper:+.4}, allowed {allowed:+.4}")]
     Segment {
@@ -99,14 +111,55 @@ pub enum Refusal {
     },
 }
 
+/// A ruling: the verdict, and how the evidence came together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ruling {
+    /// What the gate says.
+    pub verdict: Verdict,
+    /// `(events, natural logarithm of the evidence)` after every so many events.
+    pub path: Vec<(u64, f64)>,
+}
+
+/// Points of a drawn path.
+const DRAWN: usize = 200;
+/// Rounds of a segment below which nothing is said of it.
+const SEGMENT: usize = 30;
+
+/// What the gate is told beside the rounds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// The share of the target's probability on arms that the log tries.
+    pub covered: f64,
+    /// The segment of every round, for every way to divide the traffic.
+    pub segments: &'a [Vec<String>],
+    /// The lower bound of how many times what is spent now the candidate would spend; `None` = unknown.
+    pub spend: Option<f64>,
+}
+
 impl Gate {
-    /// Judges a candidate by the rounds in the order they happened, rewards in `0..=1`. `covered` is the share of
-    /// the target's probability on arms that the log tries; `segments` names the segment of every round.
+    /// Judges a candidate by the rounds in the order they happened, rewards in `0..=1` and predictions of a model
+    /// that was frozen before the first of them.
     #[must_use]
-    pub fn judge(&self, rounds: &[Round], covered: f64, segments: &[&str]) -> Verdict {
+    pub fn judge(&self, rounds: &[Round], told: &Told<'_>) -> Ruling {
+        let (path, after, more) = self.bet(rounds);
+        let refusals = self.refusals(rounds, told);
+        let effective = effective_sample_size(rounds);
+        let verdict = match after {
+            _ if !refusals.is_empty() => Verdict::Keep(refusals),
+            Some(after) if effective >= self.effective => Verdict::Promote { after },
+            Some(_) => {
+                let more = rounds.len() as f64 * (self.effective / effective - 1.0);
+                Verdict::More { events: Some((more.ceil() as u64).max(1)) }
+            }
+            None => Verdict::More { events: more },
+        };
+        Ruling { verdict, path }
+    }
+
+    fn refusals(&self, rounds: &[Round], told: &Told<'_>) -> Vec<Refusal> {
         let mut refusals = Vec::new();
-        if covered < self.support {
-            refusals.push(Refusal::Support { share: covered, floor: self.floor, needed: self.support });
+        if told.covered < self.support {
+            refusals.push(Refusal::Support { share: told.covered, floor: self.floor, needed: self.support });
         }
         let limit = 1.0 / self.floor;
         let weight = largest_weight(rounds);
@@ -114,28 +167,43 @@ impl Gate {
             refusals.push(Refusal::Weight { weight, limit });
         }
         refusals.extend(disagreement(rounds));
-        refusals.extend(self.worst_segments(rounds, segments));
-        if !refusals.is_empty() {
-            return Verdict::Keep(refusals);
+        if let Some(times) = told.spend.filter(|times| *times > self.spend) {
+            refusals.push(Refusal::Spend { times, allowed: self.spend });
         }
-        let enough = effective_sample_size(rounds) >= self.effective;
-        let mut lift = Lift::of_losses(limit);
-        for (n, round) in rounds.iter().enumerate() {
-            lift.add(Lift::loss_difference(round.weight, round.reward));
-            if enough && lift.proves(self.alpha) {
-                return Verdict::Promote { after: n as u64 + 1 };
-            }
-        }
-        Verdict::More { events: lift.events_to(self.alpha).filter(|&events| events > 0) }
+        refusals.extend(told.segments.iter().flat_map(|segments| self.worst_segments(rounds, segments)));
+        refusals
     }
 
-    fn worst_segments(&self, rounds: &[Round], segments: &[&str]) -> Vec<Refusal> {
+    /// The path of the evidence, the event after which it sufficed, and how many more it takes where it does not.
+    fn bet(&self, rounds: &[Round]) -> (Vec<(u64, f64)>, Option<u64>, Option<u64>) {
+        let (mut losses, mut robust) = (Lift::new(1.0), Lift::new(1.0));
+        let (mut path, mut after) = (Vec::new(), None);
+        let step = rounds.len().div_ceil(DRAWN).max(1);
+        for (n, round) in rounds.iter().enumerate() {
+            losses.add_within(Lift::loss_difference(round.weight, round.reward), (round.heaviest - 1.0).max(LEAST));
+            robust.add_within(lift(round), round.deepest.max(LEAST));
+            let log_e = log_mean(losses.log_e(), robust.log_e());
+            if after.is_none() && log_e >= -self.alpha.ln() {
+                after = Some(n as u64 + 1);
+            }
+            if (n + 1) % step == 0 || n + 1 == rounds.len() {
+                path.push((n as u64 + 1, log_e));
+            }
+        }
+        // The better of the two has to earn what the other lost.
+        let alpha = self.alpha / 2.0;
+        let more = [losses.events_to(alpha), robust.events_to(alpha)].into_iter().flatten().min();
+        (path, after, more)
+    }
+
+    fn worst_segments(&self, rounds: &[Round], segments: &[String]) -> Vec<Refusal> {
         let mut lifts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for (round, segment) in rounds.iter().zip(segments) {
             lifts.entry(segment).or_default().push(lift(round));
         }
         lifts
             .into_iter()
+            .filter(|(_, lifts)| lifts.len() >= SEGMENT)
             .filter_map(|(segment, lifts)| {
                 let upper = normal_interval(&lifts, 0.1)?.upper;
                 let segment = segment.to_owned();
@@ -143,6 +211,15 @@ impl Gate {
             })
             .collect()
     }
+}
+
+/// No bet is made as if less than this could be lost.
+const LEAST: f64 = 0.5;
+
+/// The logarithm of the mean of two numbers given by theirs.
+fn log_mean(a: f64, b: f64) -> f64 {
+    let top = a.max(b);
+    top + (((a - top).exp() + (b - top).exp()) / 2.0).ln()
 }
 
 /// The candidate's gain on this event over what was chosen: its doubly robust term less the reward. The mean of
@@ -190,6 +267,19 @@ mod tests {
             .collect()
     }
 
+    fn judge(gate: &Gate, rounds: &[Round]) -> Verdict {
+        gate.judge(rounds, &Told { covered: 1.0, ..Told::default() }).verdict
+    }
+
+    #[test]
+    fn a_gain_that_is_bought_is_held_back() {
+        let told = Told { covered: 1.0, spend: Some(1.3), ..Told::default() };
+        let Verdict::Keep(reasons) = gate().judge(&rounds(1, 6_000, [0.05, 0.05, 0.9]), &told).verdict else {
+            panic!("kept")
+        };
+        insta::assert_snapshot!(reasons[0], @"it would cost 1.30 times what is spent now; allowed is 1.10");
+    }
+
     fn gate() -> Gate {
         Gate { floor: 0.1, ..Gate::default() }
     }
@@ -197,13 +287,13 @@ mod tests {
     #[test]
     fn one_that_is_better_is_promoted_and_one_that_is_as_good_hardly_ever() {
         let better = (0..20).filter(|&stream| {
-            matches!(gate().judge(&rounds(stream, 6_000, [0.05, 0.05, 0.9]), 1.0, &[]), Verdict::Promote { .. })
+            matches!(judge(&gate(), &rounds(stream, 6_000, [0.05, 0.05, 0.9])), Verdict::Promote { .. })
         });
         assert!(better.count() >= 17);
         // A little worse than the logged policy: worth .775, that one .78.
         let as_good = (100..200)
             .filter(|&stream| {
-                let judged = gate().judge(&rounds(stream, 2_000, [0.5, 0.5, 0.0]), 1.0, &[]);
+                let judged = judge(&gate(), &rounds(stream, 2_000, [0.5, 0.5, 0.0]));
                 matches!(judged, Verdict::Promote { .. })
             })
             .count();
@@ -213,10 +303,11 @@ mod tests {
     #[test]
     fn what_the_log_cannot_answer_is_kept_with_the_reason() {
         let rounds = rounds(1, 500, [0.0, 0.0, 1.0]);
-        let Verdict::Keep(reasons) = gate().judge(&rounds, 0.4, &[]) else { panic!("kept") };
+        let told = Told { covered: 0.4, ..Told::default() };
+        let Verdict::Keep(reasons) = gate().judge(&rounds, &told).verdict else { panic!("kept") };
         insta::assert_snapshot!(reasons[0], @"the log tries only 40.0 % of what the candidate would do at least 10.0 % of the time; 99 % is needed");
         let strict = Gate { floor: 0.2, ..gate() };
-        let Verdict::Keep(reasons) = strict.judge(&rounds, 1.0, &[]) else { panic!("kept") };
+        let Verdict::Keep(reasons) = judge(&strict, &rounds) else { panic!("kept") };
         insta::assert_snapshot!(reasons[0], @"a weight of 10.0 is above 5.0, the largest that the floor allows");
     }
 
@@ -227,7 +318,7 @@ mod tests {
         rounds.iter_mut().for_each(|round| round.weight *= 2.0);
         rounds.iter_mut().for_each(|round| round.predicted = 0.3);
         rounds.iter_mut().for_each(|round| round.direct = 0.3);
-        let verdict = Gate { floor: 0.01, ..gate() }.judge(&rounds, 1.0, &[]);
+        let verdict = judge(&Gate { floor: 0.01, ..gate() }, &rounds);
         let Verdict::Keep(reasons) = verdict else { panic!("kept: {verdict:?}") };
         assert!(matches!(reasons[0], Refusal::Disagreement { .. }), "{reasons:?}");
     }
@@ -243,15 +334,17 @@ mod tests {
                 Round::new(action, reward, &LOGGED, &[0.05, 0.05, 0.9], &[0.9, 0.9, 0.3]).expect("usable")
             })
             .collect();
-        let names: Vec<&str> = good.iter().map(|_| "code").chain(bad.iter().map(|_| "legal")).collect();
+        let names = good.iter().map(|_| "code").chain(bad.iter().map(|_| "legal"));
+        let segments = [names.map(str::to_owned).collect()];
         let all: Vec<Round> = good.into_iter().chain(bad).collect();
-        let Verdict::Keep(reasons) = gate().judge(&all, 1.0, &names) else { panic!("kept") };
+        let told = Told { covered: 1.0, segments: &segments, spend: None };
+        let Verdict::Keep(reasons) = gate().judge(&all, &told).verdict else { panic!("kept") };
         assert!(matches!(&reasons[..], [Refusal::Segment { segment, .. }] if segment == "legal"), "{reasons:?}");
     }
 
     #[test]
     fn too_few_events_are_told_how_many_more() {
-        let verdict = gate().judge(&rounds(1, 600, [0.05, 0.05, 0.9]), 1.0, &[]);
+        let verdict = judge(&gate(), &rounds(1, 200, [0.05, 0.05, 0.9]));
         let Verdict::More { events: Some(events) } = verdict else { panic!("more: {verdict:?}") };
         assert!((50..20_000).contains(&events), "{events}");
     }

@@ -5,7 +5,7 @@
 //! a model of the rewards fills in what was not tried. The estimators ([`estimate`]) differ in how they trade
 //! the bias of that model against the noise of the weights; the [`bounds`] say how far off they may be; the
 //! [`gate`] says whether a candidate may replace what serves, however often it is asked; [`log`] makes rounds of
-//! the ledger's events.
+//! the ledger's events, [`weigh`] replays a policy on them, and [`mod@evaluate`] puts a report together.
 //!
 //! All of it is void where the logged probability is not the one the choice was drawn with, or where the target
 //! wants what the log never tries: [`Support`] says how much of that there is.
@@ -17,12 +17,18 @@
 
 pub mod bounds;
 pub mod estimate;
+pub mod evaluate;
 pub mod gate;
 pub mod log;
+pub mod page;
+pub mod rehearse;
+pub mod weigh;
 
 pub use estimate::{Estimator, effective_sample_size, largest_weight};
+pub use evaluate::{Candidate, Evaluation, Options, evaluate};
 pub use gate::{Gate, Refusal, Verdict};
-pub use log::{LeftOut, Log, Logged};
+pub use log::{LeftOut, Log, Logged, Reward};
+pub use page::page;
 
 /// A round that cannot be weighed.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -60,6 +66,11 @@ pub struct Round {
     pub predicted: f64,
     /// The reward model's word on the target policy: its mean over the target's probabilities.
     pub direct: f64,
+    /// The largest weight that the draw could have brought: a bound that was known before the draw.
+    pub heaviest: f64,
+    /// How far below zero the doubly robust gain could have come out at most, whatever was drawn and whatever reward
+    /// in `0..=1` it brought: known before the draw too.
+    pub deepest: f64,
 }
 
 impl Round {
@@ -88,7 +99,21 @@ impl Round {
             return Err(Unusable::Reward(reward));
         }
         let direct = target.iter().zip(predicted).map(|(p, q)| p * q).sum();
-        Ok(Self { weight: target[action] / propensity, reward, predicted: predicted[action], direct })
+        let (mut heaviest, mut deepest) = (0.0_f64, 0.0_f64);
+        for ((target, propensity), q) in target.iter().zip(logged).zip(predicted).filter(|((_, p), _)| **p > 0.0) {
+            let weight = target / propensity;
+            heaviest = heaviest.max(weight);
+            // The gain is linear in the reward, so its least value lies at 0 or at 1.
+            deepest = deepest.max(weight * q - direct).max(1.0 - direct - weight * (1.0 - q));
+        }
+        Ok(Self {
+            weight: target[action] / propensity,
+            reward,
+            predicted: predicted[action],
+            direct,
+            heaviest,
+            deepest,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod anchors;
 mod html;
-mod svg;
+pub(in crate::eval) mod svg;
 
 use serde::Serialize;
 

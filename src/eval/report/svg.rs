@@ -12,7 +12,7 @@ const BOTTOM: f64 = 42.0;
 
 /// A line.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(in crate::eval) struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
     /// `(low, high)` at every point; empty = no band.
@@ -23,7 +23,7 @@ pub(super) struct Line {
 
 /// A bar with a whisker.
 #[derive(Clone, Debug)]
-pub(super) struct Bar {
+pub(in crate::eval) struct Bar {
     pub name: String,
     pub value: f64,
     pub low: f64,
@@ -32,7 +32,7 @@ pub(super) struct Bar {
 }
 
 /// The colour of a name: the same in every drawing.
-pub(super) fn colour(name: &str) -> &'static str {
+pub(in crate::eval) fn colour(name: &str) -> &'static str {
     match name {
         "heads" | "pointsman, cold" | "heads, paced" => "#d1495b",
         "guarded" | "pointsman, warm" => "#e08e45",
@@ -50,7 +50,7 @@ pub(super) fn colour(name: &str) -> &'static str {
 }
 
 /// Text that may stand in markup.
-pub(super) fn escaped(text: &str) -> String {
+pub(in crate::eval) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -86,7 +86,7 @@ fn label(x: f64) -> String {
 }
 
 /// Lines over a linear or logarithmic axis.
-pub(super) fn lines(title: &str, axes: (&str, &str), lines: &[Line], log: bool) -> String {
+pub(in crate::eval) fn lines(title: &str, axes: (&str, &str), lines: &[Line], log: bool) -> String {
     let place = |x: f64| if log { x.max(f64::MIN_POSITIVE).ln() } else { x };
     let xs = || lines.iter().flat_map(|line| line.points.iter().map(|p| p.0)).filter(|x| x.is_finite());
     let ends = |line: &Line| {
@@ -154,7 +154,7 @@ pub(super) fn lines(title: &str, axes: (&str, &str), lines: &[Line], log: bool) 
 }
 
 /// Bars from zero, one under the other, with whiskers.
-pub(super) fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
+pub(in crate::eval) fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
     let values = || bars.iter().flat_map(|bar| [bar.value, bar.low, bar.high, 0.0]).filter(|x| x.is_finite());
     let (low, high) = (values().fold(0.0, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     if high <= low {

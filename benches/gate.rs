@@ -1,0 +1,123 @@
+//! The bars of evaluation, gate and canary on logs made from the bundled sets: `cargo bench --bench gate`.
+//!
+//! `--quick` makes a tenth of the runs. Every figure is a function of the tables and of seeds.
+
+use pointsman::cli::datasets::table;
+use pointsman::eval::crew::spread;
+use pointsman::eval::ope::gate::Told;
+use pointsman::eval::ope::rehearse::{Lean, Rehearsal, Target};
+use pointsman::eval::ope::{Estimator, Gate, Verdict};
+use pointsman::eval::stream::Projection;
+use pointsman::learn::canary::{Call, Watch};
+
+const SETS: [&str; 3] = ["paretobandit", "llmrouter-ulab", "zeroeval"];
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let runs = |runs: usize| if quick { runs / 10 } else { runs };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let projection = Projection::of(&table("llmrouter-ulab").expect("bundled"));
+    let worlds = SETS.map(|set| {
+        let table = table(set).expect("bundled");
+        (set, table.clone(), projection.contexts(&table))
+    });
+    println!("error of the estimate at 1,000 events, logged with a floor of .01 ({} runs)", runs(400));
+    println!(
+        "{:<16}{:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}",
+        "set", "target", "gain", "IPS", "SNIPS", "DM", "DR", "lived"
+    );
+    for (set, table, contexts) in &worlds {
+        let world = Rehearsal::new(table, contexts, 0.01);
+        for (lean, gain) in [(Lean::Learned, 0.02), (Lean::Oracle, 0.02), (Lean::Nowhere, 0.0)] {
+            if let Some(target) = world.target(lean, gain) {
+                errors(set, &world, &target, lean, runs(400), threads);
+            }
+        }
+    }
+    println!("\nthe gate, floor .03, 20,000 events watched at every one, alpha .05");
+    println!("{:<16}{:<10}{:>8}{:>8}{:>10}{:>10}", "set", "target", "gain", "runs", "promoted", "median at");
+    for (set, table, contexts) in &worlds {
+        let world = Rehearsal::new(table, contexts, 0.03);
+        for (lean, gain, count) in [(Lean::Learned, 0.02, 50), (Lean::Oracle, 0.02, 50), (Lean::Nowhere, 0.0, 200)] {
+            if let Some(target) = world.target(lean, gain) {
+                promoted(set, &world, &target, lean, runs(count), threads);
+            }
+        }
+    }
+    println!("\na canary at 5 %: requests it has served when it is rolled back (200 runs, at most 4,000)");
+    println!("{:<10}{:>8}{:>12}{:>10}{:>10}{:>12}", "harm", "judged", "rolled back", "median", "95 %", "within 2,000");
+    for (harm, judged) in
+        [(0.0, 1.0), (0.02, 1.0), (0.03, 1.0), (0.05, 1.0), (0.1, 1.0), (0.2, 1.0), (0.1, 0.3), (0.2, 0.3)]
+    {
+        canary(harm, judged, runs(200), threads);
+    }
+}
+
+fn errors(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize, threads: usize) {
+    let truth = world.served() + target.gain;
+    let all = spread(runs, threads, &|| {}, |run| {
+        let (rounds, _) = world.log(target, 1_000, 0.01, run as u64);
+        let estimate = |estimator: Estimator| estimator.estimate(&rounds).map_or(f64::NAN, |value| value - truth);
+        let lived = world.lived(target, 1_000, (1 << 20) + run as u64) - truth;
+        [Estimator::Ips, Estimator::Snips, Estimator::Direct, Estimator::Dr]
+            .map(estimate)
+            .into_iter()
+            .chain([lived])
+            .collect::<Vec<_>>()
+    });
+    let error = |at: usize| (all.iter().map(|errors| errors[at].powi(2)).sum::<f64>() / runs as f64).sqrt();
+    let lean = format!("{lean:?}");
+    print!("{set:<16}{lean:<10}{:>8.4}", target.gain);
+    (0..4).for_each(|at| print!("{:>8.4}", error(at)));
+    println!("{:>10.4}", error(4));
+}
+
+fn promoted(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize, threads: usize) {
+    let gate = Gate { floor: 0.03, ..Gate::default() };
+    let mut after: Vec<u64> = spread(runs, threads, &|| {}, |run| {
+        let (rounds, support) = world.log(target, 20_000, 0.03, run as u64);
+        let told = Told { covered: support.share().unwrap_or(0.0), ..Told::default() };
+        match gate.judge(&rounds, &told).verdict {
+            Verdict::Promote { after } => Some(after),
+            Verdict::Keep(_) | Verdict::More { .. } => None,
+        }
+    })
+    .into_iter()
+    .flatten()
+    .collect();
+    after.sort_unstable();
+    let median = after.get(after.len() / 2).map_or_else(|| "-".to_owned(), u64::to_string);
+    let lean = format!("{lean:?}");
+    println!("{set:<16}{lean:<10}{:>8.4}{runs:>8}{:>10.3}{median:>10}", target.gain, after.len() as f64 / runs as f64);
+}
+
+/// Answers are right or wrong: right in eight of ten, by the canary less often.
+fn canary(harm: f64, judged: f64, runs: usize, threads: usize) {
+    use pointsman::base::Seed;
+    let mut served: Vec<Option<u64>> = spread(runs, threads, &|| {}, |run| {
+        let (mut watch, mut served) = (Watch::new(0.05), 0);
+        for n in 0.. {
+            let seed = Seed((run as u64) << 32 | n);
+            let candidate = seed.uniform("canary") < 0.05;
+            served += u64::from(candidate);
+            if served > 4_000 {
+                return None;
+            }
+            if seed.uniform("judged") < judged {
+                let right = seed.uniform("right") < if candidate { 0.8 - harm } else { 0.8 };
+                watch.add(candidate, f64::from(u8::from(right)));
+                if watch.call() == Call::RollBack {
+                    return Some(served);
+                }
+            }
+        }
+        None
+    });
+    served.sort_unstable_by_key(|served| served.unwrap_or(u64::MAX));
+    let at = |share: f64| {
+        let at = served.get((share * runs as f64) as usize).copied().flatten();
+        at.map_or_else(|| "-".to_owned(), |at| at.to_string())
+    };
+    let count = |most: u64| served.iter().flatten().filter(|served| **served <= most).count() as f64 / runs as f64;
+    println!("{harm:<10}{judged:>8}{:>12.3}{:>10}{:>10}{:>12.3}", count(u64::MAX), at(0.5), at(0.95), count(2_000));
+}

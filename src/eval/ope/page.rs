@@ -1,0 +1,180 @@
+//! An evaluation as one page that needs nothing else: no scripts, no fonts, no network.
+
+use std::fmt::Write as _;
+
+use super::bounds::Interval;
+use super::evaluate::{Evaluation, Figure, Judgement, Segment};
+use crate::eval::report::svg::{Bar, Line, bars, escaped, lines};
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1d232a;--paper:#fff;--faint:#e3e6ea;--soft:#5d6873}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--paper:#15191e;--faint:#2b323a;--soft:#9aa5b1}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;max-width:1180px;padding:24px}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:40px 0 4px;border-top:1px solid var(--faint);padding-top:20px}
+p,li{color:var(--soft);margin:4px 0}b.promote{color:#2e7d32}b.keep{color:#b3261e}b.more{color:#9a6b00}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(460px,1fr));gap:18px 28px}
+figure{margin:8px 0}figcaption{font-weight:600;margin-bottom:4px}
+svg{width:100%;height:auto;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
+.grid{stroke:var(--faint)}.axis{stroke:var(--soft)}.whisker{stroke:var(--ink);stroke-width:1.5}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:4px 0 0 8px;font-size:12px}
+.legend i{display:inline-block;width:22px;margin-right:6px;vertical-align:middle}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+td,th{padding:3px 12px 3px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
+td:first-child,th:first-child{text-align:left}
+";
+/// Segments drawn of each kind; the largest.
+const DRAWN: usize = 16;
+
+/// The page.
+#[must_use]
+pub fn page(evaluation: &Evaluation) -> String {
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Pointsman: may it be promoted?</title><style>{STYLE}</style></head><body><h1>May it be promoted?</h1>\
+         <p>{} judged decisions ({}); worth by {}. Served: quality {}, cost {} a request.</p>",
+        evaluation.rounds,
+        escaped(&evaluation.left_out.to_string()),
+        escaped(&evaluation.reward),
+        evaluation.served.map_or_else(|| "?".to_owned(), figure),
+        evaluation.served_cost.map_or_else(|| "?".to_owned(), dollars),
+    );
+    if !evaluation.judged.is_empty() {
+        html.push_str("<p>Judged share of each model's answers: ");
+        let shares = evaluation.judged.iter();
+        let shares: Vec<String> =
+            shares.map(|share| format!("{} {:.1} %", escaped(&share.model), share.judged * 100.0)).collect();
+        let _ =
+            write!(html, "{}. Far apart, the judges choose, and the figures lean their way.</p>", shares.join(", "));
+    }
+    for candidate in &evaluation.candidates {
+        html.push_str(&section(candidate, evaluation.threshold));
+    }
+    html.push_str("</body></html>");
+    html
+}
+
+fn section(candidate: &Judgement, threshold: f64) -> String {
+    let mut html = format!(
+        "<h2>{}: <b class=\"{verdict}\">{verdict}</b></h2><ul>",
+        escaped(&candidate.policy),
+        verdict = candidate.verdict
+    );
+    for why in &candidate.why {
+        let _ = write!(html, "<li>{}</li>", escaped(why));
+    }
+    if let Some(gain) = &candidate.gain {
+        let _ = write!(html, "<li>Gain over what served: {} (normal)", figure(gain.normal));
+        for (name, bound) in
+            [("bootstrap", gain.bootstrap), ("empirical Bernstein", gain.bernstein), ("betting", gain.betting)]
+        {
+            if let Some(Interval { lower, upper }) = bound {
+                let _ = write!(html, "; {lower:+.4} to {upper:+.4} ({name})");
+            }
+        }
+        html.push_str("</li>");
+    }
+    let _ = write!(
+        html,
+        "<li>Rounds worth {:.0}, largest weight {:.1}, support {:.1} %, cost {} a request</li></ul><div class=\"charts\">",
+        candidate.effective_sample_size,
+        candidate.largest_weight,
+        candidate.support * 100.0,
+        candidate.cost.map_or_else(|| "?".to_owned(), dollars)
+    );
+    html.push_str(&evidence(candidate, threshold));
+    html.push_str(&estimates(candidate));
+    for by in ["tenant", "intent", "channel"] {
+        html.push_str(&segments(by, &candidate.segments));
+    }
+    html.push_str(&frontier(candidate));
+    html.push_str("</div>");
+    html.push_str(&grid(candidate));
+    html
+}
+
+fn evidence(candidate: &Judgement, threshold: f64) -> String {
+    let points: Vec<(f64, f64)> = candidate.evidence.iter().map(|&(n, log_e)| (n as f64, log_e)).collect();
+    let ends = points.first().zip(points.last()).map(|(first, last)| vec![(first.0, threshold), (last.0, threshold)]);
+    let line = |name: &str, points, dashed| Line { name: name.to_owned(), points, band: Vec::new(), dashed };
+    lines(
+        "Evidence for a gain, watched at every event",
+        ("judged decisions", "ln E"),
+        &[line("evidence", points, false), line("enough", ends.unwrap_or_default(), true)],
+        false,
+    )
+}
+
+fn estimates(candidate: &Judgement) -> String {
+    let bar = |name: &str, value: Figure| bar(name.to_owned(), value);
+    let drawn: Vec<Bar> =
+        candidate.estimates.iter().filter_map(|e| e.value.map(|value| bar(&e.estimator, value))).collect();
+    bars("Its quality, by every estimator", "quality", &drawn)
+}
+
+fn segments(by: &str, segments: &[Segment]) -> String {
+    let mut of: Vec<&Segment> = segments.iter().filter(|segment| segment.by == by).collect();
+    of.sort_by_key(|segment| std::cmp::Reverse(segment.rounds));
+    let drawn: Vec<Bar> = of.iter().take(DRAWN).map(|segment| bar(segment.name.clone(), segment.gain)).collect();
+    bars(&format!("Gain by {by}"), "gain over what served", &drawn)
+}
+
+fn bar(name: String, value: Figure) -> Bar {
+    let (low, high) = value.interval.map_or((f64::NAN, f64::NAN), |interval| (interval.lower, interval.upper));
+    Bar { name, value: value.mean, low, high, hollow: false }
+}
+
+/// Quality over cost along the weights.
+fn frontier(candidate: &Judgement) -> String {
+    let mut points: Vec<((f64, f64), (f64, f64))> = candidate
+        .grid
+        .iter()
+        .filter(|point| point.cost_weight.is_some())
+        .filter_map(|point| {
+            let band = point.quality.interval.map_or((f64::NAN, f64::NAN), |i| (i.lower, i.upper));
+            Some(((point.cost?.mean * 1e3, point.quality.mean), band))
+        })
+        .collect();
+    points.sort_by(|a, b| a.0.0.total_cmp(&b.0.0));
+    let (points, band) = points.into_iter().unzip();
+    let line = Line { name: candidate.policy.clone(), points, band, dashed: false };
+    lines("Cost and quality along the weights of cost", ("US dollars a thousand requests", "quality"), &[line], false)
+}
+
+fn grid(candidate: &Judgement) -> String {
+    if candidate.grid.len() < 2 {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<div class=\"scroll\"><table><tr><th>weight of cost</th><th>quality</th><th>cost a request</th><th>support</th></tr>",
+    );
+    for point in &candidate.grid {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td></tr>",
+            point.cost_weight.map_or_else(|| "the callers' own".to_owned(), |weight| weight.to_string()),
+            figure(point.quality),
+            point.cost.map_or_else(|| "?".to_owned(), dollars),
+            point.support
+        );
+    }
+    html.push_str("</table></div>");
+    html
+}
+
+/// A number with its interval.
+#[must_use]
+pub fn figure(figure: Figure) -> String {
+    match figure.interval {
+        Some(Interval { lower, upper }) => format!("{:.4} ({lower:.4} to {upper:.4})", figure.mean),
+        None => format!("{:.4}", figure.mean),
+    }
+}
+
+/// A sum with its interval.
+#[must_use]
+pub fn dollars(figure: Figure) -> String {
+    match figure.interval {
+        Some(Interval { lower, upper }) => format!("${:.6} (${lower:.6} to ${upper:.6})", figure.mean),
+        None => format!("${:.6}", figure.mean),
+    }
+}
