@@ -28,7 +28,7 @@ use crate::embed::{self, LoadError};
 use crate::features::Extractor;
 use crate::gateway::{Gateway, Live, Parts};
 use crate::http;
-use crate::learn::{self, Learner, Snapshots};
+use crate::learn::{self, Kept, Learner, Snapshots, Versions};
 use crate::ledger::{Ledger, LedgerError, SqliteLedger};
 
 /// Why Pointsman did not start.
@@ -74,14 +74,19 @@ impl App {
     pub async fn start(config: Config, data: &Path, progress: embed::Progress) -> Result<Self, StartError> {
         let sections = config.sections.clone();
         let features = Arc::new(Extractor::new());
-        let (ledger, learner, snapshots) = {
+        let (ledger, learner, kept) = {
             let (folder, schema) = (data.to_owned(), features.schema().clone());
             let (settings, learn, policy) = (sections.ledger.clone(), sections.learn.clone(), sections.policy.clone());
             tokio::task::spawn_blocking(move || {
                 let ledger = SqliteLedger::open(&folder, &settings)?;
                 let snapshots = Snapshots::new(folder.join("snapshots"), learn.snapshots_kept);
-                let learner = snapshots.boot(Learner::new(policy, schema, &learn), &ledger)?;
-                Ok((Arc::new(ledger) as Arc<dyn Ledger>, learner, snapshots))
+                let versions = Versions::of_data(&folder);
+                let mut fresh = Learner::new(policy, schema, &learn);
+                if let Err(error) = fresh.stand_on(&versions) {
+                    tracing::error!(%error, "the policy is made from the whole ledger instead");
+                }
+                let learner = snapshots.boot(fresh, &ledger)?;
+                Ok((Arc::new(ledger) as Arc<dyn Ledger>, learner, Kept { snapshots, versions }))
             })
             .await?
             .map_err(|source| StartError::Data { folder: data.to_owned(), source })?
@@ -107,7 +112,7 @@ impl App {
             config: sections.gateway,
         }));
         let publisher = Arc::downgrade(&gateway);
-        let learner = learn::start(learner, ledger, Some(snapshots), &sections.learn, move |policy| {
+        let learner = learn::start(learner, ledger, Some(kept), &sections.learn, move |policy| {
             if let Some(gateway) = publisher.upgrade() {
                 gateway.publish(policy);
             }

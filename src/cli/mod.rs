@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod export;
 pub mod models;
+pub mod policy;
 pub mod serve;
 mod study;
 
@@ -50,6 +51,7 @@ pub enum Command {
     Bench(bench::Args),
     Datasets(datasets::Args),
     Models(models::Args),
+    Policy(policy::Args),
 }
 
 /// Which configuration.
@@ -156,5 +158,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),
         Command::Datasets(args) => datasets::run(args.command).await,
         Command::Models(args) => models::run(&args),
+        Command::Policy(args) => policy::run(&args),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::channels::Channels;
+use super::versions::Base;
 use crate::base::{DecisionId, DeploymentId, ModelId, Score, TenantId, Timestamp};
 use crate::cache::CacheOutcome;
 use crate::features::Context;
@@ -27,6 +28,8 @@ pub(super) struct Case {
     scores: BTreeMap<String, Score>,
     /// The keys of the feedback taken in.
     keys: Vec<String>,
+    /// The standing that is in the sums.
+    pub(super) learned: Option<Judged>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub struct Judged {
 /// # Errors
 /// If the ledger cannot be read.
 pub fn judged(ledger: &dyn Ledger, id: DecisionId, channels: &Channels) -> Result<Option<Judged>, LedgerError> {
-    let case = Case::look_up(ledger, id, crate::ledger::Offset::MAX)?;
+    let case = Case::look_up(ledger, id, crate::ledger::Offset::MAX, (channels, &Base::default()))?;
     Ok(case.and_then(|case| case.standing(channels)))
 }
 
@@ -81,17 +84,20 @@ impl Case {
             end: None,
             scores: BTreeMap::new(),
             keys: Vec::new(),
+            learned: None,
         }
     }
 
-    /// The case as the ledger has it before `offset`; `None` if nothing was decided by then.
+    /// The case as the ledger has it before `offset`; `None` if nothing was decided by then. What of it is in the sums
+    /// depends on which events the learner passes over.
     pub(super) fn look_up(
         ledger: &dyn Ledger,
         id: DecisionId,
         before: crate::ledger::Offset,
+        (channels, base): (&Channels, &Base),
     ) -> Result<Option<Self>, LedgerError> {
         let mut case = None;
-        for Entry { event, .. } in ledger.of_decision(id)?.iter().filter(|entry| entry.offset < before) {
+        for Entry { offset, event, .. } in ledger.of_decision(id)?.iter().filter(|entry| entry.offset < before) {
             match (event, &mut case) {
                 (Event::Decided(decided), case) => *case = Some(Self::open(decided)),
                 // Said of a decision that is not known: nothing to learn on.
@@ -100,6 +106,11 @@ impl Case {
                     case.complete(completed);
                 }
                 (Event::Feedback(feedback), Some(case)) => case.judge(feedback),
+            }
+            if let Some(case) = &mut case
+                && base.holds(*offset)
+            {
+                case.learned = case.standing(channels);
             }
         }
         Ok(case)

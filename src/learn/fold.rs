@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::Config;
 use super::case::{Case, Cases};
 use super::channels::Channels;
-use crate::base::{Digest, SchemaId};
+use super::versions::Base;
+use crate::base::{Digest, SchemaId, Timestamp};
 use crate::ledger::{Entry, Event, Ledger, LedgerError, Offset};
 use crate::policy::{self, State};
 
@@ -20,6 +21,12 @@ pub struct Learner {
     pub(super) state: State,
     pub(super) offset: Offset,
     pub(super) restored: Offset,
+    /// The time of the last event folded in.
+    pub(super) at: Timestamp,
+    /// What it stands on.
+    pub(super) base: Base,
+    /// The settings it was made with; a version it stands on brings its own.
+    pub(super) settings: policy::Config,
     channels: Channels,
     pub(super) cases: Cases,
 }
@@ -29,9 +36,12 @@ impl Learner {
     #[must_use]
     pub fn new(policy: policy::Config, schema: SchemaId, config: &Config) -> Self {
         Self {
-            state: State::new(policy, schema),
+            state: State::new(policy.clone(), schema),
             offset: 0,
             restored: 0,
+            at: Timestamp(0),
+            base: Base::default(),
+            settings: policy,
             channels: Channels::with(&config.channels),
             cases: Cases::new(config.cases),
         }
@@ -53,6 +63,21 @@ impl Learner {
     #[must_use]
     pub const fn restored(&self) -> Offset {
         self.restored
+    }
+
+    /// The version it stands on; `None` = it folds the whole ledger.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.base.version.as_deref()
+    }
+
+    /// Begins anew, with this state on this base.
+    pub(super) fn begin(&mut self, state: State, base: Base) {
+        self.state = state;
+        self.offset = base.from;
+        self.restored = 0;
+        self.base = base;
+        self.cases.forget();
     }
 
     /// The beliefs that follow from what was learned.
@@ -89,8 +114,8 @@ impl Learner {
     }
 }
 
-/// Events read from the ledger at a time by [`rebuild`].
-const STRIDE: usize = 1024;
+/// Events read from the ledger at a time where all are wanted.
+pub(super) const STRIDE: usize = 1024;
 
 /// The learner that has learned everything the ledger holds, from what `learner` knows on: from its very
 /// beginning if that is a fresh one.
@@ -115,18 +140,19 @@ pub fn fold(learner: &mut Learner, entry: &Entry, ledger: &dyn Ledger) -> Result
         learner.cases.put(id, Case::open(decided));
     } else if let Some(case) = learner.cases.get_mut(id) {
         learn(&mut learner.state, &learner.channels, case, &entry.event);
-    } else if let Some(mut case) = Case::look_up(ledger, id, entry.offset)? {
+    } else if let Some(mut case) = Case::look_up(ledger, id, entry.offset, (&learner.channels, &learner.base))? {
         learn(&mut learner.state, &learner.channels, &mut case, &entry.event);
         learner.cases.put(id, case);
     }
     learner.state.decay_to(entry.at);
     learner.offset = entry.offset;
+    learner.at = entry.at;
     Ok(())
 }
 
 /// Moves the sums from what the case said before the event to what it says after it.
 fn learn(state: &mut State, channels: &Channels, case: &mut Case, event: &Event) {
-    let before = case.standing(channels);
+    let before = case.learned;
     match event {
         Event::Completed(completed) => {
             if case.complete(completed) {
@@ -137,6 +163,7 @@ fn learn(state: &mut State, channels: &Channels, case: &mut Case, event: &Event)
         Event::Decided(_) => {}
     }
     let after = case.standing(channels);
+    case.learned = after;
     if before != after {
         if let Some(standing) = before {
             state.retract_quality(&case.row(standing));

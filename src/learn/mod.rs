@@ -3,14 +3,17 @@
 //! State = fold(snapshot, events after it). [`fold()`] is that fold; [`start`] runs it behind the serving process,
 //! following the ledger and handing out a new policy every few events; [`Snapshots`] keeps what was learned on
 //! disk, so that a start need not read the whole ledger; [`rebuild`] reads it whole and comes to the same bits.
+//! [`Versions`] keeps what was learned under names, to compare, to promote and to go back to.
 //! Nothing else moves the policy: feedback, too, is appended to the ledger first and learned from there.
 
 pub mod canary;
 mod case;
 pub mod channels;
 mod fold;
+pub mod portrait;
 mod snapshots;
 mod task;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +23,8 @@ pub use channels::{Channel, Channels};
 pub use fold::{Learner, fold, rebuild};
 use serde::{Deserialize, Serialize};
 pub use snapshots::{SnapshotError, Snapshots};
-pub use task::{Handle, Progress, start};
+pub use task::{Handle, Kept, Progress, start};
+pub use versions::{Activation, Gap, Maker, Version, VersionError, Versions};
 
 use crate::base::Problem;
 
@@ -42,6 +46,11 @@ pub struct Config {
     pub snapshot_after: Duration,
     /// How many snapshots are kept.
     pub snapshots_kept: usize,
+    /// What was learned is set aside as a version, to go back to, this long after the last one ...
+    #[serde(with = "crate::base::duration")]
+    pub version_after: Duration,
+    /// ... and of those this many are kept.
+    pub versions_kept: usize,
     /// How many decisions are kept in memory for labels that come late; older ones are looked up in the ledger.
     pub cases: usize,
 }
@@ -55,6 +64,8 @@ impl Default for Config {
             snapshot_events: 20_000,
             snapshot_after: Duration::from_mins(5),
             snapshots_kept: 5,
+            version_after: Duration::from_hours(24),
+            versions_kept: 14,
             cases: 8_192,
         }
     }
@@ -73,6 +84,10 @@ impl Config {
         }
         if self.snapshots_kept == 0 {
             problems.push(Problem::new("snapshots_kept", 0, "1 or more"));
+        }
+        if self.version_after < Duration::from_mins(1) {
+            let found = crate::base::duration::format(self.version_after);
+            problems.push(Problem::new("version_after", found, "1m or more"));
         }
         problems
     }

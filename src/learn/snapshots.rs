@@ -1,7 +1,7 @@
 //! What was learned, on disk: a cache of the ledger's fold, never the truth.
 //!
 //! A file holds, little-endian: `"PTSMSNAP"`; form (u16); the feature map's name (length u32, UTF-8); the digest
-//! of the reading of scores (16 bytes); the ledger's position (u64) and the digest of the event that stands
+//! of the reading of scores (16 bytes); the digest of the version it stands on (16 bytes); the ledger's position (u64) and the digest of the event that stands
 //! there (16 bytes); the state (length u64, bytes); and the first 16 bytes of the BLAKE3 hash of all before. No
 //! catalogue: prices are no part of what is learned.
 //!
@@ -14,12 +14,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::fold::{Learner, rebuild};
-use crate::base::{Digest, SchemaId};
+use super::versions::VersionError;
+use crate::base::{Digest, SchemaId, Timestamp};
 use crate::ledger::{Ledger, LedgerError, Offset};
 use crate::policy::{State, StateError};
 
 const MAGIC: &[u8; 8] = b"PTSMSNAP";
-const FORM: u16 = 1;
+const FORM: u16 = 2;
 const SUFFIX: &str = ".snapshot";
 
 /// Why a snapshot cannot be used, or not be written.
@@ -51,6 +52,9 @@ pub enum SnapshotError {
     /// Scores were read otherwise.
     #[error("it was folded with other reward channels than those in force")]
     Reading,
+    /// It stands on another version than the one in force.
+    #[error("it goes on from another policy version than the one in force")]
+    Base,
     /// The ledger does not hold the event it ends with.
     #[error("it ends with event {offset}, and this ledger has none or another one there")]
     Foreign {
@@ -63,6 +67,9 @@ pub enum SnapshotError {
     /// The ledger cannot be read.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    /// A policy version cannot be kept or taken.
+    #[error("{0}")]
+    Version(#[from] VersionError),
 }
 
 /// The folder of snapshots.
@@ -111,7 +118,7 @@ impl Snapshots {
         fs::create_dir_all(&self.folder)?;
         let file = self.folder.join(format!("policy-{:020}{SUFFIX}", learner.offset));
         let beside = file.with_extension("writing");
-        let bytes = encode(learner, last_event(ledger, learner.offset)?);
+        let bytes = encode(learner, last_event(ledger, learner.offset)?.0);
         let mut out = File::create(&beside)?;
         out.write_all(&bytes)?;
         out.sync_all()?;
@@ -147,9 +154,11 @@ impl Learner {
     /// If they are damaged, do not fit the features and settings in force, or belong to another ledger.
     pub fn restore(&mut self, bytes: &[u8], ledger: &dyn Ledger) -> Result<(), SnapshotError> {
         let (offset, event, state) = decode(bytes, self)?;
-        if last_event(ledger, offset)? != event {
+        let (found, at) = last_event(ledger, offset)?;
+        if found != event {
             return Err(SnapshotError::Foreign { offset });
         }
+        self.at = at;
         self.state = state;
         self.cases.forget();
         self.offset = offset;
@@ -158,9 +167,10 @@ impl Learner {
     }
 }
 
-/// The digest of the event at this position; of nothing, if there is none to read.
-fn last_event(ledger: &dyn Ledger, offset: Offset) -> Result<Digest, LedgerError> {
-    let Some(before) = offset.checked_sub(1) else { return Ok(Digest::of(b"")) };
+/// The digest and the time of the event at this position; of nothing, if there is none to read.
+fn last_event(ledger: &dyn Ledger, offset: Offset) -> Result<(Digest, Timestamp), LedgerError> {
+    let nothing = (Digest::of(b""), Timestamp(0));
+    let Some(before) = offset.checked_sub(1) else { return Ok(nothing) };
     let entries = match ledger.scan(before, 1) {
         Ok(entries) => entries,
         Err(LedgerError::Corrupt { .. }) => Vec::new(),
@@ -169,7 +179,7 @@ fn last_event(ledger: &dyn Ledger, offset: Offset) -> Result<Digest, LedgerError
     Ok(entries
         .first()
         .filter(|entry| entry.offset == offset)
-        .map_or(Digest::of(b""), |entry| Digest::of_json(&(entry.at, &entry.event))))
+        .map_or(nothing, |entry| (Digest::of_json(&(entry.at, &entry.event)), entry.at)))
 }
 
 fn encode(learner: &Learner, last_event: Digest) -> Vec<u8> {
@@ -180,6 +190,7 @@ fn encode(learner: &Learner, last_event: Digest) -> Vec<u8> {
     out.extend((schema.len() as u32).to_le_bytes());
     out.extend(schema.as_bytes());
     out.extend(learner.reading().as_bytes());
+    out.extend(learner.base.name().as_bytes());
     out.extend(learner.offset.to_le_bytes());
     out.extend(last_event.as_bytes());
     out.extend((state.len() as u64).to_le_bytes());
@@ -211,6 +222,9 @@ fn decode(bytes: &[u8], learner: &Learner) -> Result<(Offset, Digest, State), Sn
     }
     if input.chunk()? != learner.reading().as_bytes() {
         return Err(SnapshotError::Reading);
+    }
+    if input.chunk()? != learner.base.name().as_bytes() {
+        return Err(SnapshotError::Base);
     }
     let offset = u64::from_le_bytes(*input.chunk()?);
     let event = Digest::from_bytes(*input.chunk()?);

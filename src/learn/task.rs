@@ -10,14 +10,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::fold::Learner;
+use super::fold::{Learner, STRIDE};
 use super::snapshots::Snapshots;
+use super::versions::{Maker, Versions};
 use super::{Config, SnapshotError};
+use crate::base::Timestamp;
 use crate::ledger::{Ledger, LedgerError, Offset};
 use crate::policy::Snapshot;
 
 /// How long the task leaves a ledger alone that could not be read.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(1);
+
+/// How often the task looks whether another version was put in force.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How far the learner has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,12 +78,21 @@ impl Handle {
     }
 }
 
+/// What the learner writes to disk.
+#[derive(Debug)]
+pub struct Kept {
+    /// What was learned, for the next start.
+    pub snapshots: Snapshots,
+    /// The same under names.
+    pub versions: Versions,
+}
+
 /// Starts the learner where it stands. `publish` gets a new policy whenever one is due, the first at once;
-/// snapshots are written to `snapshots`, if there is such a folder.
+/// `kept` says where it writes what was learned, if anywhere.
 pub fn start(
     learner: Learner,
     ledger: Arc<dyn Ledger>,
-    snapshots: Option<Snapshots>,
+    kept: Option<Kept>,
     config: &Config,
     publish: impl Fn(Arc<Snapshot>) + Send + Sync + 'static,
 ) -> Handle {
@@ -86,7 +100,9 @@ pub fn start(
     let (tell, progress) = watch::channel(Progress { folded: learner.offset(), ..Progress::default() });
     let publish: Arc<dyn Fn(Arc<Snapshot>) + Send + Sync> = Arc::new(publish);
     let written = learner.restored;
-    let task = Task { learner, ledger, snapshots, config: config.clone(), publish, tell, written, tried: written };
+    let set_aside = kept.as_ref().and_then(|kept| kept.versions.list().ok()?.last().map(|version| version.at));
+    let (config, tried, refused) = (config.clone(), written, None);
+    let task = Task { learner, ledger, kept, config, publish, tell, written, tried, set_aside, refused };
     #[expect(clippy::disallowed_methods, reason = "the learner's own task; Handle::stop waits for it")]
     let task = tokio::spawn(task.run(stopped));
     Handle { stop, progress, task }
@@ -95,7 +111,7 @@ pub fn start(
 struct Task {
     learner: Learner,
     ledger: Arc<dyn Ledger>,
-    snapshots: Option<Snapshots>,
+    kept: Option<Kept>,
     config: Config,
     publish: Arc<dyn Fn(Arc<Snapshot>) + Send + Sync>,
     tell: watch::Sender<Progress>,
@@ -103,6 +119,10 @@ struct Task {
     written: Offset,
     /// ... and of the last attempt to write one.
     tried: Offset,
+    /// The time of the last event when a version was last set aside; `None` = nothing was learned yet.
+    set_aside: Option<Timestamp>,
+    /// Why the version put in force was not taken, as said last.
+    refused: Option<String>,
 }
 
 /// What woke the task.
@@ -110,6 +130,7 @@ enum Due {
     Stop,
     Publish,
     Write,
+    Look,
     Events,
 }
 
@@ -118,18 +139,24 @@ impl Task {
         self = self.apart(Self::publish).await;
         let mut publish_at: Option<Instant> = None;
         let mut write_at: Option<Instant> = None;
+        let mut look_at = self.kept.is_some().then(|| Instant::now() + LOOK);
         loop {
             let due = tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stop| *stop) => Due::Stop,
                 () = at(publish_at) => Due::Publish,
                 () = at(write_at) => Due::Write,
+                () = at(look_at) => Due::Look,
                 () = self.ledger.wait_beyond(self.learner.offset()) => Due::Events,
             };
             match due {
                 Due::Stop => break,
                 Due::Publish => self = self.apart(Self::publish).await,
                 Due::Write => self = self.apart(Self::write).await,
+                Due::Look => {
+                    self = self.apart(Self::look).await;
+                    look_at = Some(Instant::now() + LOOK);
+                }
                 Due::Events => {
                     let read;
                     (self, read) = self.follow().await;
@@ -145,7 +172,7 @@ impl Task {
             let now = Instant::now();
             let Progress { folded, published, .. } = *self.tell.borrow();
             publish_at = (folded > published).then(|| publish_at.unwrap_or(now + self.config.publish_after));
-            write_at = (folded > self.written && self.snapshots.is_some())
+            write_at = (folded > self.written && self.kept.is_some())
                 .then(|| write_at.unwrap_or(now + self.config.snapshot_after));
             if matches!(due, Due::Write) {
                 // Written or not: the next one is due a whole period later.
@@ -177,7 +204,7 @@ impl Task {
     async fn drain(self) -> Result<Learner, SnapshotError> {
         let (task, read) = self
             .apart_with(|task| {
-                while task.learner.catch_up(task.ledger.as_ref(), 1024)? > 0 {}
+                while task.learner.catch_up(task.ledger.as_ref(), STRIDE)? > 0 {}
                 task.note();
                 if task.tell.borrow().published < task.learner.offset() {
                     task.publish();
@@ -205,11 +232,46 @@ impl Task {
     }
 
     fn try_write(&mut self) -> Result<(), SnapshotError> {
-        let Some(snapshots) = &self.snapshots else { return Ok(()) };
+        let Some(Kept { snapshots, .. }) = &self.kept else { return Ok(()) };
         self.tried = self.learner.offset();
         snapshots.write(&self.learner, self.ledger.as_ref())?;
         self.written = self.learner.offset();
         self.tell.send_modify(|progress| progress.written = self.written);
+        Ok(())
+    }
+
+    /// Changes over to another version if one was put in force, and sets one aside when that is due.
+    fn look(&mut self) {
+        let looked = self.try_look();
+        let refused = looked.err().map(|error| error.to_string());
+        if let Some(error) = refused.as_ref().filter(|_| refused != self.refused) {
+            tracing::error!(%error, "policy versions: what is in force stays in force");
+        }
+        self.refused = refused;
+    }
+
+    fn try_look(&mut self) -> Result<(), SnapshotError> {
+        let Some(Kept { versions, .. }) = &self.kept else { return Ok(()) };
+        if let Some((state, base)) = versions.another(&self.learner)? {
+            if self.learner.offset() > self.learner.base.from {
+                versions.put(&self.learner, Maker::SetAside, "in force before another version was put in its place")?;
+            }
+            self.learner.begin(state, base);
+            while self.learner.catch_up(self.ledger.as_ref(), STRIDE)? > 0 {}
+            self.note();
+            self.publish();
+            tracing::info!(version = self.learner.version().unwrap_or("none"), "another policy version is in force");
+            return self.try_write();
+        }
+        if self.learner.offset() == 0 {
+            return Ok(());
+        }
+        let last = *self.set_aside.get_or_insert(self.learner.at);
+        if self.learner.at.since(last) >= self.config.version_after {
+            versions.put(&self.learner, Maker::Learner, "")?;
+            versions.prune(self.config.versions_kept)?;
+            self.set_aside = Some(self.learner.at);
+        }
         Ok(())
     }
 

@@ -78,6 +78,17 @@ impl Snapshot {
         &self.schema
     }
 
+    /// The settings it chooses with.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The models whose quality was ever scored, each with the weight of its scores.
+    pub fn models(&self) -> impl Iterator<Item = (&ModelId, f64)> {
+        self.quality.known.iter().map(|(model, belief)| (model, belief.n))
+    }
+
     /// The quality that is expected of a model in this context.
     #[must_use]
     pub fn quality(&self, model: &ModelId, context: &Context) -> Estimate {

@@ -12,7 +12,7 @@ use pointsman::learn::{self, Learner, Snapshots, rebuild, start};
 use pointsman::ledger::{self, Event, Ledger, SqliteLedger};
 use pointsman::policy;
 
-use crate::samples::{completed, decided, event, feedback, id, schema};
+use crate::samples::{completed, decided, event, feedback, id, kept, schema};
 
 /// Tells the child which folder to write to.
 const FOLDER: &str = "POINTSMAN_CRASH_FOLDER";
@@ -36,7 +36,7 @@ async fn child() {
     let snapshots = Snapshots::new(folder.join("policy"), 5);
     let config = learn::Config { publish_events: 8, snapshot_events: 16, ..learn::Config::default() };
     let learner = snapshots.boot(fresh(), ledger.as_ref()).expect("the learner starts");
-    let _learning = start(learner, Arc::clone(&ledger), Some(snapshots), &config, |_| {});
+    let _learning = start(learner, Arc::clone(&ledger), Some(kept(snapshots, folder)), &config, |_| {});
     let first = ledger.last();
     let clients = (0..4).map(|client| {
         let ledger = Arc::clone(&ledger);

@@ -12,7 +12,7 @@ use pointsman::ledger::{Event, Ledger, MemoryLedger, Outcome, SqliteLedger};
 use pointsman::policy::{self, Ask, Candidate, Policy, Preferences};
 use proptest::prelude::*;
 
-use crate::samples::{MODELS, completed, context, decided, event, failed, feedback, id, schema, score};
+use crate::samples::{MODELS, completed, context, decided, event, failed, feedback, id, kept, schema, score};
 
 fn at(second: u64) -> Timestamp {
     Timestamp(1_780_000_000_000_000 + second * 1_000_000)
@@ -517,7 +517,8 @@ mod the_task {
         let folder = tempfile::tempdir().expect("a folder");
         let snapshots = Snapshots::new(folder.path(), 50);
         let config = Config { snapshot_events: 10, publish_events: 5, ..Config::default() };
-        let handle = start(fresh(10), Arc::clone(&ledger), Some(snapshots.clone()), &config, |_| {});
+        let handle =
+            start(fresh(10), Arc::clone(&ledger), Some(kept(snapshots.clone(), folder.path())), &config, |_| {});
         for n in 0..13 {
             append(ledger.as_ref(), n, answered(n, 0, &[("user", 1.0)]));
         }
@@ -529,7 +530,7 @@ mod the_task {
         assert_eq!((booted.restored(), booted.state().to_bytes()), (26, learner.state().to_bytes()));
         // Nothing new: a start and a stop write nothing.
         let files = std::fs::read_dir(folder.path()).expect("a folder").count();
-        let handle = start(booted, ledger, Some(snapshots), &config, |_| {});
+        let handle = start(booted, ledger, Some(kept(snapshots, folder.path())), &config, |_| {});
         handle.stop().await.expect("stops");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), files);
     }
@@ -541,7 +542,8 @@ mod the_task {
         let file = folder.path().join("file");
         std::fs::write(&file, "in the way").expect("writable");
         let config = Config { snapshot_events: 1, publish_events: 1, ..Config::default() };
-        let handle = start(fresh(10), Arc::clone(&ledger), Some(Snapshots::new(file, 5)), &config, |_| {});
+        let handle =
+            start(fresh(10), Arc::clone(&ledger), Some(kept(Snapshots::new(file, 5), folder.path())), &config, |_| {});
         for event in answered(1, 0, &[("user", 1.0)]) {
             ledger.append(at(1), event);
         }

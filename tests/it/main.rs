@@ -17,3 +17,4 @@ mod policy;
 mod samples;
 mod simulate;
 mod support;
+mod versions;

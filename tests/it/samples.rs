@@ -1,6 +1,7 @@
 //! Events for tests: small, varied, and made from numbers so that a property can shrink them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use pointsman::base::{
     DecisionId, DeploymentId, Digest, Kind, ModelId, SchemaId, Score, Seed, TenantId, Timestamp, Usd,
@@ -11,6 +12,7 @@ use pointsman::chat::{Endpoint, FinishReason, Usage};
 use pointsman::dispatch::Attempt;
 use pointsman::embed::Origin;
 use pointsman::features::{CONTEXT, Context, Features, Intent, Needs};
+use pointsman::learn::{Kept, Snapshots, Versions};
 use pointsman::ledger::{ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, ScoreRecord};
 use pointsman::policy::{CostWeight, Estimate, Exclusion, Explore, Prediction, Preferences};
 
@@ -186,4 +188,9 @@ impl From<Feedback> for Sample {
     fn from(event: Feedback) -> Self {
         Self::Feedback(Box::new(event))
     }
+}
+
+/// Snapshots, and versions beside them.
+pub(crate) fn kept(snapshots: Snapshots, folder: &Path) -> Kept {
+    Kept { snapshots, versions: Versions::of_data(folder) }
 }

@@ -1,0 +1,382 @@
+//! Versions of what was learned, kept by name, and which of them learning goes on from.
+//!
+//! A version is a state set aside: `v7.policy` holds its bytes, `v7.json` says what it is. The file `active.json` is
+//! the list of what was put in force, the last one now. Without it, the policy is the fold of the whole ledger. With
+//! it, the policy is the fold of the ledger **on that version**, from the position named there on:
+//!
+//! - *promoting* a version that was trained up to some position goes on from there, so nothing is missed;
+//! - *rolling back* goes on from the ledger's end, so that what was learned since the version was made is dropped:
+//!   those events stay in the ledger and become a [`Gap`].
+//!
+//! Either way the policy remains a function of this folder and the ledger, to the last bit. A running learner looks at
+//! `active.json` every second and changes over; before it does, it sets its own state aside as a version.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::fold::Learner;
+use crate::base::{Digest, SchemaId, Timestamp};
+use crate::ledger::Offset;
+use crate::policy::{self, State, StateError};
+
+/// Events that are in the ledger but not in the policy: those after the first position, up to the second.
+pub type Gap = (Offset, Offset);
+
+/// Who made a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Maker {
+    /// The learner, as time went by.
+    Learner,
+    /// The learner, of its own state before it changed over to another version.
+    SetAside,
+    /// A training run.
+    Trained,
+    /// Somebody, by `pointsman policy keep`.
+    Hand,
+}
+
+impl Maker {
+    /// In words, for tables.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Learner => "learner",
+            Self::SetAside => "set aside",
+            Self::Trained => "trained",
+            Self::Hand => "hand",
+        }
+    }
+}
+
+/// What a version is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// `v1`, `v2`, ... in the order they were made.
+    pub name: String,
+    /// Who made it.
+    pub by: Maker,
+    /// The time of the last event in it.
+    pub at: Timestamp,
+    /// The position of the last event in it.
+    pub offset: Offset,
+    /// Rows folded in.
+    pub rows: u64,
+    /// The feature map it was learned on.
+    pub schema: SchemaId,
+    /// The settings it learns and chooses with; in force while it is.
+    pub settings: policy::Config,
+    /// The version it was learned on; `None` = on nothing.
+    pub base: Option<String>,
+    /// Events up to `offset` that are not in it.
+    pub gaps: Vec<Gap>,
+    /// Names the bytes.
+    pub digest: Digest,
+    /// What is worth saying of it.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A version was put in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activation {
+    /// Which; `None` = the fold of the whole ledger.
+    pub version: Option<String>,
+    /// The position after which learning goes on.
+    pub from: Offset,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// Why a version cannot be kept, found or put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    /// The folder cannot be read or written.
+    #[error("the folder of policy versions {}: {source}", folder.display())]
+    Io {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is none of that name.
+    #[error("there is no policy version `{name}`; `pointsman policy list` shows those there are")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// A file of it does not hold what it should.
+    #[error("the file {} is damaged: {reason}", file.display())]
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Its state cannot be used here.
+    #[error("the policy version `{name}` cannot be used: {source}")]
+    State {
+        /// The version.
+        name: String,
+        /// Why.
+        source: StateError,
+    },
+}
+
+/// The folder of versions.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    folder: PathBuf,
+}
+
+const ACTIVE: &str = "active.json";
+
+impl Versions {
+    /// The versions in this folder, which is made when needed. In a data folder it is [`Self::FOLDER`].
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Name of the folder in a data folder.
+    pub const FOLDER: &str = "policies";
+
+    /// Those in this data folder.
+    #[must_use]
+    pub fn of_data(data: &Path) -> Self {
+        Self::new(data.join(Self::FOLDER))
+    }
+
+    /// Every version, the first made first.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or the description of a version is damaged.
+    pub fn list(&self) -> Result<Vec<Version>, VersionError> {
+        let mut versions =
+            self.numbers()?.into_iter().map(|n| self.get(&format!("v{n}"))).collect::<Result<Vec<_>, _>>()?;
+        versions.sort_by_key(|version| number(&version.name));
+        Ok(versions)
+    }
+
+    /// The version of this name.
+    ///
+    /// # Errors
+    /// If there is none, or its description is damaged.
+    pub fn get(&self, name: &str) -> Result<Version, VersionError> {
+        let unknown = || VersionError::Unknown { name: name.to_owned() };
+        number(name).ok_or_else(unknown)?;
+        self.read_json(&format!("{name}.json"))?.ok_or_else(unknown)
+    }
+
+    /// The state of a version, with its settings.
+    ///
+    /// # Errors
+    /// If its bytes cannot be read or are damaged.
+    pub fn state(&self, version: &Version) -> Result<State, VersionError> {
+        let file = self.folder.join(format!("{}.policy", version.name));
+        let bytes = fs::read(&file).map_err(|source| self.io(source))?;
+        if Digest::of(&bytes) != version.digest {
+            let reason = "it is not what its description says".to_owned();
+            return Err(VersionError::Damaged { file, reason });
+        }
+        State::from_bytes(&bytes, version.settings.clone(), &version.schema)
+            .map_err(|source| VersionError::State { name: version.name.clone(), source })
+    }
+
+    /// Sets aside what a learner has learned.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn put(&self, learner: &Learner, by: Maker, note: &str) -> Result<Version, VersionError> {
+        fs::create_dir_all(&self.folder).map_err(|source| self.io(source))?;
+        let bytes = learner.state().to_bytes();
+        let mut next = self.numbers()?.into_iter().max().unwrap_or(0) + 1;
+        loop {
+            let version = Version {
+                name: format!("v{next}"),
+                by,
+                at: learner.at,
+                offset: learner.offset(),
+                rows: learner.state().rows(),
+                schema: learner.state().schema().clone(),
+                settings: learner.state().config().clone(),
+                base: learner.base.version.clone(),
+                gaps: learner.base.gaps.clone(),
+                digest: Digest::of(&bytes),
+                note: note.to_owned(),
+            };
+            // Whoever makes the file of bytes has the number; the description makes it a version.
+            match File::create_new(self.folder.join(format!("{}.policy", version.name))) {
+                Ok(mut file) => {
+                    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
+                    self.write_json(&format!("{}.json", version.name), &version)?;
+                    return Ok(version);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => next += 1,
+                Err(source) => return Err(self.io(source)),
+            }
+        }
+    }
+
+    /// Removes the oldest versions that the learner made by itself, but for the `kept` latest and those that were ever
+    /// put in force.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or written.
+    pub fn prune(&self, kept: usize) -> Result<(), VersionError> {
+        let history = self.history()?;
+        let used = |name: &str| history.iter().any(|activation| activation.version.as_deref() == Some(name));
+        let own: Vec<Version> = self.list()?.into_iter().filter(|v| v.by == Maker::Learner && !used(&v.name)).collect();
+        for version in own.iter().rev().skip(kept) {
+            for ending in ["json", "policy"] {
+                let file = self.folder.join(format!("{}.{ending}", version.name));
+                fs::remove_file(file).map_err(|source| self.io(source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was put in force, the last one now. Empty: the policy is the fold of the whole ledger.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn history(&self) -> Result<Vec<Activation>, VersionError> {
+        Ok(self.read_json(ACTIVE)?.unwrap_or_default())
+    }
+
+    /// Puts a version in force, or (`None`) the fold of the whole ledger. A running learner changes over within a second.
+    ///
+    /// # Errors
+    /// If there is no such version, or the folder cannot be written.
+    pub fn activate(&self, activation: Activation) -> Result<(), VersionError> {
+        if let Some(name) = &activation.version {
+            self.state(&self.get(name)?)?;
+        }
+        fs::create_dir_all(&self.folder).map_err(|source| self.io(source))?;
+        let mut history = self.history()?;
+        history.push(activation);
+        self.write_json(ACTIVE, &history)
+    }
+
+    /// What learning goes on from.
+    pub(super) fn base(&self) -> Result<Base, VersionError> {
+        let Some(activation) = self.history()?.pop() else { return Ok(Base::default()) };
+        let Some(name) = activation.version else { return Ok(Base::default()) };
+        let version = self.get(&name)?;
+        let mut gaps = version.gaps.clone();
+        if activation.from > version.offset {
+            gaps.push((version.offset, activation.from));
+        }
+        Ok(Base { version: Some(name), digest: Some(version.digest), from: activation.from, gaps })
+    }
+
+    fn numbers(&self) -> Result<Vec<u64>, VersionError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.io(source)),
+        };
+        let name = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.ok()?.file_name();
+            number(name.to_str()?.strip_suffix(".json")?)
+        };
+        Ok(entries.filter_map(name).collect())
+    }
+
+    fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, VersionError> {
+        let file = self.folder.join(name);
+        match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| VersionError::Damaged { file, reason: error.to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.io(source)),
+        }
+    }
+
+    /// Beside its place, synced, renamed: a reader sees the old text or the new one.
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), VersionError> {
+        let write = || {
+            let mut beside = tempfile::NamedTempFile::new_in(&self.folder)?;
+            serde_json::to_writer_pretty(&mut beside, value)?;
+            beside.as_file().sync_all()?;
+            beside.persist(self.folder.join(name)).map_err(|error| error.error)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(|source| self.io(source))
+    }
+
+    fn io(&self, source: io::Error) -> VersionError {
+        VersionError::Io { folder: self.folder.clone(), source }
+    }
+}
+
+/// The number of a version's name.
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix('v').filter(|digits| !digits.starts_with('+'))?.parse().ok()
+}
+
+/// What a learner stands on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Base {
+    /// The version; `None` = nothing, the whole ledger is folded.
+    pub(super) version: Option<String>,
+    digest: Option<Digest>,
+    /// The position after which it folds.
+    pub(super) from: Offset,
+    /// Events it passes over, or that its version passed over.
+    pub(super) gaps: Vec<Gap>,
+}
+
+impl Base {
+    /// Whether an event at this position is in the policy, or will be.
+    pub(super) fn holds(&self, offset: Offset) -> bool {
+        !self.gaps.iter().any(|&(after, last)| (after + 1..=last).contains(&offset))
+    }
+
+    /// Names it: what was folded on one base does not go on on another.
+    pub(super) fn name(&self) -> Digest {
+        Digest::of_json(&(&self.digest, self.from, &self.gaps))
+    }
+}
+
+impl Versions {
+    /// The state and the base that are in force, if they are not those the learner stands on.
+    pub(super) fn another(&self, learner: &Learner) -> Result<Option<(State, Base)>, VersionError> {
+        let base = self.base()?;
+        if base == learner.base {
+            return Ok(None);
+        }
+        let expected = learner.state().schema();
+        let Some(name) = &base.version else {
+            return Ok(Some((State::new(learner.settings.clone(), expected.clone()), base)));
+        };
+        let state = self.state(&self.get(name)?)?;
+        if state.schema() != expected {
+            let source = StateError::Schema { found: state.schema().clone(), expected: expected.clone() };
+            return Err(VersionError::State { name: name.clone(), source });
+        }
+        Ok(Some((state, base)))
+    }
+}
+
+impl Learner {
+    /// Goes over to what the folder says is in force: its state, its settings, its place in the ledger. `false`: it
+    /// stands on that already.
+    ///
+    /// # Errors
+    /// If the version cannot be read, or was learned on other features than those in force; then nothing changes.
+    pub fn stand_on(&mut self, versions: &Versions) -> Result<bool, VersionError> {
+        let another = versions.another(self)?;
+        let changes = another.is_some();
+        if let Some((state, base)) = another {
+            self.begin(state, base);
+        }
+        Ok(changes)
+    }
+}
