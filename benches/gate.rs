@@ -8,7 +8,7 @@ use pointsman::eval::ope::gate::Told;
 use pointsman::eval::ope::rehearse::{Lean, Rehearsal, Target};
 use pointsman::eval::ope::{Estimator, Gate, Verdict};
 use pointsman::eval::stream::Projection;
-use pointsman::learn::canary::{Call, Watch};
+use pointsman::learn::canary::{Call, Config, Watch};
 
 const SETS: [&str; 3] = ["paretobandit", "llmrouter-ulab", "zeroeval"];
 
@@ -95,7 +95,7 @@ fn promoted(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usi
 fn canary(harm: f64, judged: f64, runs: usize, threads: usize) {
     use pointsman::base::Seed;
     let mut served: Vec<Option<u64>> = spread(runs, threads, &|| {}, |run| {
-        let (mut watch, mut served) = (Watch::new(0.05), 0);
+        let (mut watch, mut served) = (Watch::new(&Config::default()), 0);
         for n in 0.. {
             let seed = Seed((run as u64) << 32 | n);
             let candidate = seed.uniform("canary") < 0.05;
@@ -106,7 +106,7 @@ fn canary(harm: f64, judged: f64, runs: usize, threads: usize) {
             if seed.uniform("judged") < judged {
                 let right = seed.uniform("right") < if candidate { 0.8 - harm } else { 0.8 };
                 watch.add(candidate, f64::from(u8::from(right)));
-                if watch.call() == Call::RollBack {
+                if watch.call(1) == Call::RollBack {
                     return Some(served);
                 }
             }

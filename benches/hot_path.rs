@@ -127,6 +127,7 @@ fn gateway(upstream: &str, embedder: Arc<dyn Embedder>, folder: &std::path::Path
         live: Live {
             catalog: Arc::new(Catalog::new(deployments, BTreeMap::new(), None)),
             policy: Arc::new(policy),
+            trial: None,
             features,
             presets: Live::built_in_presets(),
             config: Digest::of(b"bench"),

@@ -126,6 +126,7 @@ fn decided(n: u64) -> Decided {
         policy: "thompson".to_owned(),
         catalog: Digest::of(b"catalogue"),
         config: Digest::of(b"configuration"),
+        trial: None,
     }
 }
 

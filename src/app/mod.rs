@@ -26,7 +26,7 @@ use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
 use crate::embed::{self, LoadError};
 use crate::features::Extractor;
-use crate::gateway::{Gateway, Live, Parts};
+use crate::gateway::{Gateway, Live, Parts, Trial};
 use crate::http;
 use crate::learn::{self, Kept, Learner, Snapshots, Versions};
 use crate::ledger::{Ledger, LedgerError, SqliteLedger};
@@ -97,6 +97,7 @@ impl App {
             live: Live {
                 catalog: Arc::new(config.catalog.clone()),
                 policy: learner.publish(),
+                trial: None,
                 features,
                 presets: config.presets.clone(),
                 config: config.digest(),
@@ -106,18 +107,36 @@ impl App {
             embedder: embed::load(&sections.embed, progress)?,
             dispatcher: Arc::new(dispatcher),
             ledger: Arc::clone(&ledger),
-            clock,
+            clock: Arc::clone(&clock),
             // A decision's name is random enough; this tells two processes apart.
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
             config: sections.gateway,
         }));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let on_trial = Arc::downgrade(&gateway);
+        tasks.spawn(learn::follow_trials(
+            Arc::clone(&ledger),
+            kept.versions.clone(),
+            sections.learn.clone(),
+            learner.state().schema().clone(),
+            clock,
+            move |trial| {
+                if let Some(gateway) = on_trial.upgrade() {
+                    gateway.try_out(trial.map(|trial| Trial {
+                        version: trial.version,
+                        policy: trial.policy,
+                        share: trial.share,
+                    }));
+                }
+            },
+            stop.clone(),
+        ));
         let publisher = Arc::downgrade(&gateway);
         let learner = learn::start(learner, ledger, Some(kept), &sections.learn, move |policy| {
             if let Some(gateway) = publisher.upgrade() {
                 gateway.publish(policy);
             }
         });
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { gateway, learner, config, tasks, stop })
     }
 

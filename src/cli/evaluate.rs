@@ -61,7 +61,7 @@ pub(super) struct How {
     spend: f64,
     /// Judge the latest decisions only, at most so many.
     #[arg(long, default_value_t = 2_000_000, value_name = "DECISIONS")]
-    at_most: usize,
+    pub(super) at_most: usize,
 }
 
 impl How {

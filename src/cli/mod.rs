@@ -13,6 +13,7 @@ pub mod models;
 pub mod policy;
 pub mod serve;
 mod study;
+pub mod train;
 
 use std::path::PathBuf;
 
@@ -46,6 +47,7 @@ pub enum Command {
     Check(check::Args),
     Evaluate(evaluate::Args),
     Export(export::Args),
+    Train(train::Args),
     Route(explain::Route),
     Explain(explain::Explain),
     Bench(bench::Args),
@@ -152,6 +154,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args).await,
         Command::Check(args) => check::run(&args),
         Command::Evaluate(args) => tokio::task::block_in_place(|| evaluate::run(&args)),
+        Command::Train(args) => tokio::task::block_in_place(|| train::run(&args)),
         Command::Export(args) => tokio::task::block_in_place(|| export::run(&args)),
         Command::Route(args) => explain::route(&args).await,
         Command::Explain(args) => explain::explain(&args).await,

@@ -44,24 +44,27 @@ pub(super) fn study(
 ) -> Result<Study, Failure> {
     let mut log = Log::new(capacity);
     let mut frozen = None;
-    each(ledger, learner.offset(), |entry| {
-        if entry.offset > cut {
-            frozen.get_or_insert_with(|| learner.state().clone());
-            log.add(entry.offset, &entry.event);
+    each(ledger, learner.offset(), |entries| {
+        for entry in entries {
+            if entry.offset > cut {
+                frozen.get_or_insert_with(|| learner.state().clone());
+                log.add(entry.offset, &entry.event);
+            }
+            fold(&mut learner, entry, ledger)?;
         }
-        fold(&mut learner, entry, ledger)
+        Ok(())
     })?;
     Ok(Study { frozen: frozen.unwrap_or_else(|| learner.state().clone()), learner, log })
 }
 
-/// Reads the events after a position, in order, with a bar on the terminal. One that cannot be read is passed over.
+/// Reads the events after a position, in order and in batches, with a bar on the terminal. One that cannot be read is passed over.
 ///
 /// # Errors
 /// If the ledger cannot be read, or what `with` says.
 pub(super) fn each(
     ledger: &SqliteLedger,
     after: Offset,
-    mut with: impl FnMut(&Entry) -> Result<(), LedgerError>,
+    mut with: impl FnMut(&[Entry]) -> Result<(), LedgerError>,
 ) -> Result<(), Failure> {
     let last = ledger.last();
     let bar = bar(last.saturating_sub(after));
@@ -91,9 +94,7 @@ pub(super) fn each(
         });
         for batch in receive {
             let batch = batch?;
-            for entry in &batch {
-                with(entry)?;
-            }
+            with(&batch)?;
             bar.inc(batch.len() as u64);
         }
         Ok::<_, LedgerError>(())

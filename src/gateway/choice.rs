@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::asked::Wanted;
+use super::live::Deciding;
 use crate::base::{DeploymentId, Error, Kind, Seed};
 use crate::catalog::Availability;
 use crate::dispatch::Plan;
 use crate::features::Features;
-use crate::ledger::{ArmRecord, Mode};
-use crate::policy::{self, Ask, Asked, Exclusion, Policy};
+use crate::ledger::{ArmRecord, Mode, TrialRecord};
+use crate::policy::{self, Ask, Asked, Exclusion};
 
 /// The purpose of the draw of the arm; see [`Seed::uniform`].
 pub(super) const ARM_DRAW: &str = "arm";
@@ -29,6 +30,10 @@ pub(super) struct Choice {
     pub(super) mode: Mode,
     /// Whom to call, in order.
     pub(super) plan: Plan,
+    /// The policy that chose, and its state.
+    pub(super) policy: String,
+    /// The part it has in a trial.
+    pub(super) trial: Option<TrialRecord>,
 }
 
 impl Choice {
@@ -53,7 +58,7 @@ impl Choice {
 pub(super) fn choose(
     wanted: &Wanted<'_>,
     features: &Features,
-    policy: &dyn Policy,
+    deciding: &Deciding<'_>,
     availability: &Availability,
     seed: Seed,
 ) -> Result<Choice, Error> {
@@ -68,7 +73,8 @@ pub(super) fn choose(
         max_tokens: features.needs.max_tokens,
         preferences: &wanted.preferences,
     };
-    let scored = policy.score(&ask, &candidates);
+    let scored = deciding.policy.score(&ask, &candidates);
+    let shadow = deciding.shadow.map(|policy| policy.score(&ask, &candidates).propensities);
     for (candidate, reason) in candidates.iter().zip(&scored.excluded) {
         if let Some(reason) = reason {
             excluded.insert(candidate.deployment.clone(), *reason);
@@ -96,7 +102,13 @@ pub(super) fn choose(
             prediction: *prediction,
         })
         .collect();
-    Ok(Choice { arms, excluded, chosen, greedy: scored.greedy, mode, plan })
+    let trial = deciding.trial.map(|(version, part)| TrialRecord {
+        version: version.to_owned(),
+        part,
+        propensities: shadow.unwrap_or_default(),
+    });
+    let policy = deciding.policy.version().to_owned();
+    Ok(Choice { arms, excluded, chosen, greedy: scored.greedy, mode, plan, policy, trial })
 }
 
 /// The error for an empty list of candidates, with the reasons counted.

@@ -68,7 +68,7 @@ impl Gateway {
         let embedding = self.embed(request.prompt()).await;
         let features = live.features.extract(&request, embedding.as_ref());
         let seed = self.seed_of(record.id, wishes, record.caller());
-        let choice = choose(&wanted, &features, live.policy.as_ref(), &self.dispatcher.availability(), seed)?;
+        let choice = choose(&wanted, &features, &live.deciding(seed), &self.dispatcher.availability(), seed)?;
         let plan = choice.plan.clone();
         record.decided(choice, features, wanted.preferences, seed);
         let journal = record.journal.clone();

@@ -70,7 +70,7 @@ impl Gateway {
         let embedding = self.embed(request.prompt()).await;
         let features = live.features.extract(request, embedding.as_ref());
         let seed = Seed::of_decision(self.seed, self.new_id());
-        let choice = choose(&wanted, &features, live.policy.as_ref(), &self.dispatcher.availability(), seed)?;
+        let choice = choose(&wanted, &features, &live.deciding(seed), &self.dispatcher.availability(), seed)?;
         let arm = choice.arm().clone();
         Ok(DryRun {
             why: in_words(&choice.arms, choice.chosen, choice.greedy, choice.mode),
@@ -84,7 +84,7 @@ impl Gateway {
             excluded: choice.excluded,
             preferences: wanted.preferences,
             features,
-            policy: live.policy.version().to_owned(),
+            policy: choice.policy,
         })
     }
 

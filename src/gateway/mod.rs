@@ -35,7 +35,7 @@ pub use evaluators::CHANNELS as EVALUATORS;
 pub use feedback::{Receipt, Said, Subject};
 pub use handle::Incoming;
 pub use inspect::{DryRun, Explained};
-pub use live::{DEFAULT_PRESET, Live};
+pub use live::{DEFAULT_PRESET, Live, Trial};
 pub use reply::{Facts, Refused, Served};
 pub use wishes::{NAMES as WISHES, Wishes};
 
@@ -155,6 +155,12 @@ impl Gateway {
     pub fn publish(&self, policy: Arc<dyn Policy>) {
         self.swap(|live| Live { policy: Arc::clone(&policy), ..live.clone() });
         self.published.store(self.clock.now().0, Ordering::Relaxed);
+    }
+
+    /// Puts a policy version on trial beside the policy in force, or (`None`) ends the trial.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever follows the trials hands the version over")]
+    pub fn try_out(&self, trial: Option<Trial>) {
+        self.swap(|live| Live { trial: trial.clone(), ..live.clone() });
     }
 
     /// When the policy in force was published.

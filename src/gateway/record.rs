@@ -167,9 +167,10 @@ impl Record {
             greedy: choice.greedy,
             mode: choice.mode,
             seed,
-            policy: self.live.policy.version().to_owned(),
+            policy: choice.policy.clone(),
             catalog: self.live.catalog.digest,
             config: self.live.config,
+            trial: choice.trial.clone(),
         };
         // What is shed under overload is counted by the ledger.
         let _kept = self.recorder.ledger.append(at, Event::Decided(Box::new(event)));

@@ -149,7 +149,7 @@ fn facts(record: &Record) -> Facts {
         model: None,
         reason: None,
         propensity: choice.map(|choice| choice.arm().propensity),
-        policy: choice.map(|_| record.live.policy.version().to_owned()),
+        policy: choice.map(|choice| choice.policy.clone()),
         explored: choice.map(Choice::explored),
         cost_usd: Record::cost(&attempts),
         overhead_ms: record.overhead_ms(),

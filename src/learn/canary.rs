@@ -6,12 +6,60 @@
 //! in each direction. Whatever changes for both alike, like the prompts of the day, changes nothing between the two;
 //! and as both may be read at any time, the canary may end at any answer.
 //!
+//! The candidate has been through the gate, so it goes on when it is surely not worse by more than a margin, the first
+//! time by a wide one from a small part to a large one, then by a narrow one from there to all.
+//!
 //! [`Watch`] is a function of the judged answers in the order of the ledger, so a restart comes to the same by reading
 //! them again.
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Problem;
 use crate::policy::evidence::{Lift, MeanInterval};
+
+/// How a candidate is rolled out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The shares of the traffic it is given, one after the other; after the last, all.
+    pub shares: Vec<f64>,
+    /// By how much it may be worse, in points of quality, to go on from each of them.
+    pub margins: Vec<f64>,
+    /// The probability of rolling back one that is no worse, and that of going on with one that is worse by the margin.
+    pub alpha: f64,
+    /// The least weight of all channels together at which an answer counts as judged.
+    pub least_weight: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { shares: vec![0.05, 0.5], margins: vec![0.05, 0.02], alpha: 0.05, least_weight: 0.3 }
+    }
+}
+
+impl Config {
+    /// What is wrong with these settings.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let rising = self.shares.windows(2).all(|pair| pair[0] < pair[1]);
+        if self.shares.is_empty() || !rising || !self.shares.iter().all(|share| *share > 0.0 && *share < 1.0) {
+            problems.push(Problem::new("shares", format!("{:?}", self.shares), "rising shares between 0 and 1"));
+        }
+        let sound = self.margins.iter().all(|margin| *margin > 0.0 && *margin < 1.0);
+        if self.margins.len() != self.shares.len() || !sound {
+            let expected = "one number between 0 and 1 for each share";
+            problems.push(Problem::new("margins", format!("{:?}", self.margins), expected));
+        }
+        if !(self.alpha > 0.0 && self.alpha <= 0.5) {
+            problems.push(Problem::new("alpha", self.alpha, "above 0, at most 0.5"));
+        }
+        if !(0.0..=1.0).contains(&self.least_weight) {
+            problems.push(Problem::new("least_weight", self.least_weight, "0 to 1"));
+        }
+        problems
+    }
+}
 
 /// What the watch says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,17 +69,18 @@ pub enum Call {
     GoOn,
     /// It is worse.
     RollBack,
-    /// It is better.
-    Promote,
+    /// It is surely not worse by more than the margin: on to the next share.
+    Advance,
 }
 
 /// How a candidate does beside what serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
     alpha: f64,
-    /// Evidence that the candidate is worse, and that it is better.
+    /// Evidence that the candidate is worse.
     harm: Lift,
-    gain: Lift,
+    /// The margins, each with the evidence that it is not worse by more.
+    sound: Vec<(f64, Lift)>,
     /// What either is worth, at all times at once.
     candidate: MeanInterval,
     others: MeanInterval,
@@ -43,16 +92,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Nothing seen yet; one that is no worse is rolled back with probability at most `alpha`, and one that is no
-    /// better is promoted with probability at most `alpha`.
+    /// Nothing seen yet.
     #[must_use]
-    pub fn new(alpha: f64) -> Self {
+    pub fn new(config: &Config) -> Self {
         Self {
-            alpha,
+            alpha: config.alpha,
             harm: Lift::new(1.0),
-            gain: Lift::new(1.0),
-            candidate: MeanInterval::new(alpha / 2.0),
-            others: MeanInterval::new(alpha / 2.0),
+            sound: config.margins.iter().map(|margin| (*margin, Lift::new(1.0))).collect(),
+            candidate: MeanInterval::new(config.alpha / 2.0),
+            others: MeanInterval::new(config.alpha / 2.0),
             since: (0.0, 0.0),
             waiting: Vec::new(),
             judged: (0, 0),
@@ -73,20 +121,20 @@ impl Watch {
         if self.since.0 > 0.0 && !self.waiting.is_empty() {
             let own = self.waiting.iter().sum::<f64>() / self.waiting.len() as f64;
             let difference = own - self.since.1 / self.since.0;
-            self.gain.add(difference);
             self.harm.add(-difference);
+            self.sound.iter_mut().for_each(|(margin, lift)| lift.add(difference + *margin));
             self.since = (0.0, 0.0);
             self.waiting.clear();
         }
     }
 
-    /// What is certain by now.
+    /// What is certain by now, at this step of the roll-out (from 0).
     #[must_use]
-    pub fn call(&self) -> Call {
+    pub fn call(&self, step: usize) -> Call {
         if self.harm.proves(self.alpha) {
             Call::RollBack
-        } else if self.gain.proves(self.alpha) {
-            Call::Promote
+        } else if self.sound.get(step).is_some_and(|(_, lift)| lift.proves(self.alpha)) {
+            Call::Advance
         } else {
             Call::GoOn
         }
@@ -114,32 +162,31 @@ mod tests {
     /// How a canary ends that is right so often beside one that is right in eight of ten, at 5 %: what is called,
     /// after how many of its judged answers.
     fn ends(stream: u64, right: f64) -> (Call, u64) {
-        let mut watch = Watch::new(0.05);
+        let mut watch = Watch::new(&Config::default());
         for n in 0..40_000 {
             let seed = Seed(stream << 32 | n);
             let candidate = seed.uniform("canary") < 0.05;
             let good = seed.uniform("right") < if candidate { right } else { 0.8 };
             watch.add(candidate, f64::from(u8::from(good)));
-            if watch.call() != Call::GoOn {
+            if watch.call(1) != Call::GoOn {
                 break;
             }
         }
-        (watch.call(), watch.judged().0)
+        (watch.call(1), watch.judged().0)
     }
 
     #[test]
-    fn one_that_is_worse_is_rolled_back_soon_and_one_that_is_better_is_promoted() {
+    fn one_that_is_worse_is_rolled_back_soon_and_one_that_is_better_goes_on() {
         for stream in 0..3 {
             let (call, served) = ends(stream, 0.6);
             assert!(call == Call::RollBack && served < 600, "{call:?} after {served}");
         }
-        let (call, _) = ends(7, 0.95);
-        assert_eq!(call, Call::Promote);
+        assert_eq!(ends(7, 0.95).0, Call::Advance);
     }
 
     #[test]
     fn the_difference_is_bounded_on_both_sides_of_the_truth() {
-        let mut watch = Watch::new(0.05);
+        let mut watch = Watch::new(&Config::default());
         for n in 0..600 {
             let seed = Seed(n);
             let candidate = seed.uniform("canary") < 0.5;
@@ -147,5 +194,13 @@ mod tests {
         }
         let (low, high) = watch.difference();
         assert!(low < -0.3 && -0.3 < high && high < 0.05, "{low} {high}");
+    }
+
+    #[test]
+    fn senseless_settings_are_named() {
+        assert_eq!(Config::default().problems(), []);
+        let wrong = Config { shares: vec![0.5, 0.1], margins: vec![0.1], alpha: 0.0, least_weight: 2.0 };
+        let paths: Vec<String> = wrong.problems().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["shares", "margins", "alpha", "least_weight"]);
     }
 }

@@ -80,6 +80,15 @@ impl Learner {
         self.cases.forget();
     }
 
+    /// The same learning, to choose by other settings.
+    ///
+    /// # Errors
+    /// If the half-lives are others: those shape the learning itself.
+    pub fn choosing_by(mut self, settings: policy::Config) -> Result<Self, policy::StateError> {
+        self.state = self.state.choosing_by(settings)?;
+        Ok(self)
+    }
+
     /// The beliefs that follow from what was learned.
     #[must_use]
     pub fn publish(&self) -> Arc<policy::Snapshot> {

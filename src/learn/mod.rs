@@ -13,6 +13,7 @@ mod fold;
 pub mod portrait;
 mod snapshots;
 mod task;
+mod trials;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use fold::{Learner, fold, rebuild};
 use serde::{Deserialize, Serialize};
 pub use snapshots::{SnapshotError, Snapshots};
 pub use task::{Handle, Kept, Progress, start};
+pub use trials::{End, Ending, OnTrial, Step, Trial, follow_trials};
 pub use versions::{Activation, Gap, Maker, Version, VersionError, Versions};
 
 use crate::base::Problem;
@@ -53,6 +55,8 @@ pub struct Config {
     pub versions_kept: usize,
     /// How many decisions are kept in memory for labels that come late; older ones are looked up in the ledger.
     pub cases: usize,
+    /// How a policy version is rolled out.
+    pub canary: canary::Config,
 }
 
 impl Default for Config {
@@ -67,6 +71,7 @@ impl Default for Config {
             version_after: Duration::from_hours(24),
             versions_kept: 14,
             cases: 8_192,
+            canary: canary::Config::default(),
         }
     }
 }
@@ -82,6 +87,12 @@ impl Config {
         if self.snapshot_events == 0 {
             problems.push(Problem::new("snapshot_events", 0, "1 or more"));
         }
+        problems.extend(
+            self.canary
+                .problems()
+                .into_iter()
+                .map(|problem| Problem { path: format!("canary.{}", problem.path), ..problem }),
+        );
         if self.snapshots_kept == 0 {
             problems.push(Problem::new("snapshots_kept", 0, "1 or more"));
         }

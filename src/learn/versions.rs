@@ -193,6 +193,27 @@ impl Versions {
     /// # Errors
     /// If the folder cannot be written.
     pub fn put(&self, learner: &Learner, by: Maker, note: &str) -> Result<Version, VersionError> {
+        self.put_with(learner, by, note, &[])
+    }
+
+    /// The file of this ending that belongs to a version.
+    #[must_use]
+    pub fn file(&self, name: &str, ending: &str) -> PathBuf {
+        self.folder.join(format!("{name}.{ending}"))
+    }
+
+    /// Sets aside what a learner has learned, with more files, each with the ending of its name. They are there before
+    /// the version is: one that dies in between leaves no version.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn put_with(
+        &self,
+        learner: &Learner,
+        by: Maker,
+        note: &str,
+        files: &[(&str, &[u8])],
+    ) -> Result<Version, VersionError> {
         fs::create_dir_all(&self.folder).map_err(|source| self.io(source))?;
         let bytes = learner.state().to_bytes();
         let mut next = self.numbers()?.into_iter().max().unwrap_or(0) + 1;
@@ -214,6 +235,11 @@ impl Versions {
             match File::create_new(self.folder.join(format!("{}.policy", version.name))) {
                 Ok(mut file) => {
                     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
+                    for (ending, content) in files {
+                        let mut file =
+                            File::create(self.file(&version.name, ending)).map_err(|source| self.io(source))?;
+                        file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
+                    }
                     self.write_json(&format!("{}.json", version.name), &version)?;
                     return Ok(version);
                 }
@@ -288,7 +314,7 @@ impl Versions {
         Ok(entries.filter_map(name).collect())
     }
 
-    fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, VersionError> {
+    pub(super) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, VersionError> {
         let file = self.folder.join(name);
         match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -300,7 +326,7 @@ impl Versions {
     }
 
     /// Beside its place, synced, renamed: a reader sees the old text or the new one.
-    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), VersionError> {
+    pub(super) fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), VersionError> {
         let write = || {
             let mut beside = tempfile::NamedTempFile::new_in(&self.folder)?;
             serde_json::to_writer_pretty(&mut beside, value)?;

@@ -131,6 +131,33 @@ pub struct Decided {
     pub catalog: Digest,
     /// The configuration.
     pub config: Digest,
+    /// What a trial of another policy version had to do with it; `None` = there was no trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialRecord>,
+}
+
+/// Which part of a trial a decision was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The version on trial decided.
+    Candidate,
+    /// The policy in force decided.
+    Others,
+    /// The policy in force decided; what the version on trial would have done is written down beside it.
+    Shadow,
+}
+
+/// A decision's part in a trial of a policy version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// The version on trial.
+    pub version: String,
+    /// Who decided.
+    pub part: Part,
+    /// In a shadow trial: with which probabilities that version would have drawn from `arms`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub propensities: Vec<f64>,
 }
 
 impl Decided {
@@ -158,6 +185,9 @@ impl Decided {
             let unsure = [Some(belief.quality), belief.cost, belief.latency].iter().flatten().any(vague);
             unsure || bad(belief.utility) || bad(arm.propensity)
         };
+        if self.trial.iter().flat_map(|trial| &trial.propensities).any(|p| bad(*p)) {
+            return Some("trial.propensities");
+        }
         self.arms.iter().any(senseless).then_some("arms")
     }
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use event::{ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, ScoreRecord};
+pub use event::{ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, Part, ScoreRecord, TrialRecord};
 pub use memory::MemoryLedger;
 use serde::{Deserialize, Serialize};
 pub use sqlite::SqliteLedger;

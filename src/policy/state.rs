@@ -169,6 +169,18 @@ impl State {
         &self.config
     }
 
+    /// The same sums, to choose by other settings.
+    ///
+    /// # Errors
+    /// If the half-lives are others: those shape the sums.
+    pub fn choosing_by(self, config: Config) -> Result<Self, StateError> {
+        let half_lives = |config: &Config| (config.half_life, config.latency_half_life);
+        if half_lives(&config) != half_lives(&self.config) {
+            return Err(StateError::HalfLife);
+        }
+        Ok(Self { config, ..self })
+    }
+
     /// Rows folded in so far.
     #[must_use]
     pub const fn rows(&self) -> u64 {

@@ -14,6 +14,7 @@ mod learn;
 mod ledger;
 mod ope;
 mod policy;
+mod retrain;
 mod samples;
 mod simulate;
 mod support;

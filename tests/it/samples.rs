@@ -87,6 +87,7 @@ pub(crate) fn decided(n: u64, at: Timestamp) -> Decided {
         policy: "thompson".to_owned(),
         catalog: Digest::of(b"catalogue"),
         config: Digest::of(b"configuration"),
+        trial: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `pointsman policy`: the versions of what was learned; what each believes, how two differ, and the way back.
 
 mod picture;
+mod roll_out;
 
 use std::path::PathBuf;
 
@@ -74,6 +75,32 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put a version in force on evidence: a running endpoint gives it a small part of the conversations, then a larger
+    /// one, then all, and takes it back as soon as it is surely worse. One that the gate would not have when it was
+    /// trained is refused: exit code 3 = it is not better, 4 = too little is known.
+    Promote {
+        /// The version.
+        #[arg(id = "which", value_name = "VERSION")]
+        version: String,
+        #[command(flatten)]
+        how: roll_out::How,
+        #[command(flatten)]
+        data: Data,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the trials of versions there were, and the one that goes on.
+    Trial {
+        /// Stop the one that goes on; what was in force before serves all again.
+        #[arg(long)]
+        stop: bool,
+        #[command(flatten)]
+        data: Data,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Put an earlier version in force. What was learned since is dropped (its events stay in the ledger), and learning
     /// goes on from there. A running endpoint changes over within a second or two.
     Rollback {
@@ -108,6 +135,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             say(*json, &json!(version), || format!("{} holds what is known now", version.name));
             Ok(())
         }
+        Command::Promote { version, how, data, json } => roll_out::promote(&Folder::open(data)?, version, how, *json),
+        Command::Trial { stop, data, json } => roll_out::trial(&Folder::open(data)?, *stop, *json),
         Command::Rollback { version, why, data, json } => {
             rollback(&Folder::open(data)?, version.as_deref(), why, *json)
         }

@@ -247,6 +247,36 @@ pub fn evaluate(
     })
 }
 
+/// What each policy would have gained over the first of them on the same decisions: the paired doubly robust
+/// difference, with its interval. Nothing for a log in which nothing can be weighed.
+///
+/// # Errors
+/// If a decision's arms do not fit.
+pub fn compare(
+    log: &Log,
+    channels: &Channels,
+    frozen: &State,
+    policies: &[&Snapshot],
+    catalog: &Catalog,
+    options: &Options,
+) -> Result<Vec<Figure>, Unusable> {
+    let (judged, _) = log.judged(&options.reward, channels);
+    let crossed = cross_fitted(frozen, &judged);
+    let mut first: Option<Vec<f64>> = None;
+    let mut gains = Vec::new();
+    for policy in policies {
+        let replayed: Vec<Replayed> =
+            judged.par_iter().map(|(logged, _)| replay(*policy, logged, catalog, None)).collect();
+        let target = |at: usize, _: &Logged| &replayed[at].target;
+        let (rounds, _) = weigh(&judged, options.gate.floor, target, |at, _| &crossed[at])?;
+        let terms = Estimator::Dr.terms(&rounds);
+        let first = first.get_or_insert_with(|| terms.clone());
+        let differences: Vec<f64> = terms.iter().zip(first).map(|(term, first)| term - *first).collect();
+        gains.extend(Figure::of(&differences, options.delta));
+    }
+    Ok(gains)
+}
+
 type Expected = Vec<Box<[f64]>>;
 
 fn expectations(model: &Snapshot, judged: &[(&Logged, f64)]) -> Expected {

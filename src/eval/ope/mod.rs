@@ -25,7 +25,7 @@ pub mod rehearse;
 pub mod weigh;
 
 pub use estimate::{Estimator, effective_sample_size, largest_weight};
-pub use evaluate::{Candidate, Evaluation, Options, evaluate};
+pub use evaluate::{Candidate, Evaluation, Options, compare, evaluate};
 pub use gate::{Gate, Refusal, Verdict};
 pub use log::{LeftOut, Log, Logged, Reward};
 pub use page::page;

@@ -123,6 +123,7 @@ impl House {
             live: Live {
                 catalog: Arc::new(Catalog::new(deployments, aliases, None)),
                 policy: plans.policy.unwrap_or_else(|| untaught()),
+                trial: None,
                 features,
                 presets: Live::built_in_presets(),
                 config: Digest::of(b"test"),

@@ -1,0 +1,124 @@
+//! `pointsman train` and `pointsman policy promote`, through the real binary.
+
+use std::time::{Duration, Instant};
+
+use pointsman::learn::{Maker, Versions};
+use serde_json::Value;
+
+use super::{grown, pointsman, said};
+
+#[tokio::test]
+async fn a_training_run_makes_a_version_with_its_figures_and_changes_nothing_that_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    grown(folder.path(), 3_000, [0.5, 0.8, 0.9]).await;
+    let arguments = ["train", "--json", "--floor", "0.1", "--heldout", "0.6", "--note", "a first one"];
+    let (code, report, complaint) = said(folder.path(), &arguments);
+    assert_eq!(code, 0, "{complaint}");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let versions = Versions::of_data(folder.path());
+    let made = versions.list().expect("readable");
+    let [version] = &made[..] else { panic!("one version: {made:?}") };
+    assert_eq!((version.by, version.offset, version.note.as_str()), (Maker::Trained, 9_000, "a first one"));
+    assert_eq!(report["version"]["name"], "v1");
+    assert_eq!(versions.history().expect("readable"), [], "nothing was put in force");
+    let trained = &report["trained"]["evaluation"]["candidates"][0];
+    assert_eq!(trained["policy"], "trained");
+    assert!(trained["gain"]["normal"]["mean"].as_f64().expect("a number") > 0.2, "{trained:#}");
+    assert_ne!(trained["verdict"], "keep", "{trained:#}");
+    let card = std::fs::read_to_string(versions.file("v1", "card.md")).expect("a card");
+    for words in
+        ["## Settings", "configured **taken**", "## Held out", "| trained |", "The gate says", "| intent | code |"]
+    {
+        assert!(card.contains(words), "{words} is missing: {card}");
+    }
+    // The same ledger and settings, the same bytes.
+    assert_eq!(said(folder.path(), &arguments).0, 0);
+    let again = versions.get("v2").expect("readable");
+    assert_eq!(again.digest, version.digest);
+    assert_eq!(card, std::fs::read_to_string(versions.file("v2", "card.md")).expect("a card"));
+
+    let (code, words, complaint) = said(folder.path(), &["policy", "promote", "v2"]);
+    assert_eq!((code, complaint.as_str()), (0, ""));
+    insta::assert_snapshot!(words, @"v2 gets 5 % of the conversations; the serving process takes it further or back, on evidence");
+    assert_eq!(
+        versions.on_trial().expect("readable").map(|trial| (trial.version, trial.after)),
+        Some(("v2".to_owned(), 9_000))
+    );
+    let (code, _, complaint) = said(folder.path(), &["policy", "promote", "v1", "--shadow"]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(complaint, @"pointsman: another version is on trial; `pointsman policy trial` shows it, with --stop ends it");
+    assert_eq!(said(folder.path(), &["policy", "trial", "--stop"]).0, 0);
+    assert_eq!(said(folder.path(), &["policy", "promote", "v1", "--now", "--anyway"]).0, 0);
+    let history = versions.history().expect("readable");
+    assert_eq!((history[0].version.as_deref(), history[0].from), (Some("v1"), 9_000));
+}
+
+#[tokio::test]
+async fn what_is_no_better_is_not_promoted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    grown(folder.path(), 900, [0.9, 0.2, 0.1]).await;
+    let (code, _, complaint) = said(folder.path(), &["evaluate", "--gate", "--floor", "0.75"]);
+    // Nothing is tried three times in four.
+    assert_eq!(code, 3, "{complaint}");
+    assert!(complaint.contains("tries only 0.0 %"), "{complaint}");
+    let (code, _, complaint) = said(folder.path(), &["train", "--floor", "0.75", "--choose", "0"]);
+    assert_eq!(code, 0, "{complaint}");
+    let (code, _, complaint) = said(folder.path(), &["policy", "promote", "v1"]);
+    assert_eq!(code, 3, "{complaint}");
+    assert!(complaint.contains("--anyway"), "{complaint}");
+    assert_eq!(Versions::of_data(folder.path()).trials().expect("readable"), []);
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_leaves_no_half_of_anything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    grown(folder.path(), 400, [0.5, 0.8, 0.9]).await;
+    assert_eq!(said(folder.path(), &["train"]).0, 0);
+    assert_eq!(said(folder.path(), &["policy", "promote", "v1", "--now", "--anyway"]).0, 0);
+    let versions = Versions::of_data(folder.path());
+    let in_force = versions.history().expect("readable");
+    let file = folder.path().join("log.jsonl");
+    std::fs::write(&file, "the old one").expect("writable");
+    let whole = {
+        let start = Instant::now();
+        assert_eq!(said(folder.path(), &["train"]).0, 0);
+        start.elapsed()
+    };
+    for round in 0..8_u32 {
+        // Spread over the run, most of them near its end, where files are written.
+        let delay = whole.mul_f64(0.3 + 0.1 * f64::from(round));
+        let exported = file.to_str().expect("text");
+        for arguments in [&["train"][..], &["export", "--output", exported]] {
+            let mut child = pointsman(folder.path(), arguments)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .expect("it runs");
+            std::thread::sleep(if arguments.len() > 1 { delay / 8 } else { delay });
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
+            for version in versions.list().expect("every version is whole") {
+                versions.state(&version).expect("its state is whole");
+                assert!(versions.file(&version.name, "card.md").exists(), "{} has its card", version.name);
+            }
+            assert_eq!(versions.history().expect("readable"), in_force, "what serves is untouched");
+            let exported = std::fs::read_to_string(&file).expect("readable");
+            assert!(
+                exported == "the old one" || exported.lines().count() == 1_200,
+                "the old file or the whole new one"
+            );
+        }
+        let mut child = pointsman(folder.path(), &["policy", "promote", "v1", "--now", "--anyway"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("it runs");
+        std::thread::sleep(Duration::from_millis(4 * u64::from(round)));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+        // The list as it was, or with one more entry.
+        let now = versions.history().expect("readable");
+        assert!(now.starts_with(&in_force) && now.len() <= in_force.len() + 1, "{now:?}");
+        std::fs::write(folder.path().join("policies/active.json"), serde_json::to_vec(&in_force).expect("JSON"))
+            .expect("writable");
+    }
+}
