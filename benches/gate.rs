@@ -95,7 +95,7 @@ fn promoted(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usi
 fn canary(harm: f64, judged: f64, runs: usize, threads: usize) {
     use pointsman::base::Seed;
     let mut served: Vec<Option<u64>> = spread(runs, threads, &|| {}, |run| {
-        let (mut watch, mut served) = (Watch::new(&Config::default()), 0);
+        let (mut watch, mut served) = (Watch::calling(&Config::default()), 0);
         for n in 0.. {
             let seed = Seed((run as u64) << 32 | n);
             let candidate = seed.uniform("canary") < 0.05;

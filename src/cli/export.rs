@@ -11,7 +11,7 @@ use crate::base::Timestamp;
 use crate::ledger::{Event, Ledger, LedgerError, Offset, SqliteLedger};
 
 /// The form of a line; a field may be added without a new one.
-const FORM: u32 = 1;
+pub(super) const FORM: u32 = 1;
 /// Events read at a time.
 const STRIDE: usize = 1024;
 

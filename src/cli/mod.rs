@@ -9,8 +9,10 @@ pub mod demo;
 pub mod evaluate;
 pub mod explain;
 pub mod export;
+pub mod import;
 pub mod models;
 pub mod policy;
+pub mod replay;
 pub mod serve;
 mod study;
 pub mod train;
@@ -47,7 +49,9 @@ pub enum Command {
     Check(check::Args),
     Evaluate(evaluate::Args),
     Export(export::Args),
+    Import(import::Args),
     Train(train::Args),
+    Replay(replay::Args),
     Route(explain::Route),
     Explain(explain::Explain),
     Bench(bench::Args),
@@ -154,7 +158,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args).await,
         Command::Check(args) => check::run(&args),
         Command::Evaluate(args) => tokio::task::block_in_place(|| evaluate::run(&args)),
+        Command::Replay(args) => tokio::task::block_in_place(|| replay::run(&args)),
         Command::Train(args) => tokio::task::block_in_place(|| train::run(&args)),
+        Command::Import(args) => import::run(&args).await,
         Command::Export(args) => tokio::task::block_in_place(|| export::run(&args)),
         Command::Route(args) => explain::route(&args).await,
         Command::Explain(args) => explain::explain(&args).await,

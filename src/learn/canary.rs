@@ -81,9 +81,8 @@ pub struct Watch {
     harm: Lift,
     /// The margins, each with the evidence that it is not worse by more.
     sound: Vec<(f64, Lift)>,
-    /// What either is worth, at all times at once.
-    candidate: MeanInterval,
-    others: MeanInterval,
+    /// What either is worth, the candidate first, at all times at once; `None` = nobody will ask.
+    worth: Option<(MeanInterval, MeanInterval)>,
     /// The others' answers since the candidate's last: their number and the sum of their worth.
     since: (f64, f64),
     /// The candidate's answers that wait for one of the others.
@@ -95,12 +94,18 @@ impl Watch {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let interval = || MeanInterval::new(config.alpha / 2.0);
+        Self { worth: Some((interval(), interval())), ..Self::calling(config) }
+    }
+
+    /// One that only calls: many times quicker, as rehearsals want it.
+    #[must_use]
+    pub fn calling(config: &Config) -> Self {
         Self {
             alpha: config.alpha,
             harm: Lift::new(1.0),
             sound: config.margins.iter().map(|margin| (*margin, Lift::new(1.0))).collect(),
-            candidate: MeanInterval::new(config.alpha / 2.0),
-            others: MeanInterval::new(config.alpha / 2.0),
+            worth: None,
             since: (0.0, 0.0),
             waiting: Vec::new(),
             judged: (0, 0),
@@ -109,13 +114,14 @@ impl Watch {
 
     /// Takes in the worth, 0 to 1, of an answer of the candidate or of what serves.
     pub fn add(&mut self, of_candidate: bool, worth: f64) {
+        if let Some((own, others)) = &mut self.worth {
+            if of_candidate { own.add(worth) } else { others.add(worth) }
+        }
         if of_candidate {
             self.judged.0 += 1;
-            self.candidate.add(worth);
             self.waiting.push(worth);
         } else {
             self.judged.1 += 1;
-            self.others.add(worth);
             self.since = (self.since.0 + 1.0, self.since.1 + worth);
         }
         if self.since.0 > 0.0 && !self.waiting.is_empty() {
@@ -143,7 +149,8 @@ impl Watch {
     /// Between which bounds the difference of the two lies, at all times at once.
     #[must_use]
     pub fn difference(&self) -> (f64, f64) {
-        let ((low, high), (others_low, others_high)) = (self.candidate.bounds(), self.others.bounds());
+        let Some((own, others)) = &self.worth else { return (-1.0, 1.0) };
+        let ((low, high), (others_low, others_high)) = (own.bounds(), others.bounds());
         (low - others_high, high - others_low)
     }
 
@@ -162,7 +169,7 @@ mod tests {
     /// How a canary ends that is right so often beside one that is right in eight of ten, at 5 %: what is called,
     /// after how many of its judged answers.
     fn ends(stream: u64, right: f64) -> (Call, u64) {
-        let mut watch = Watch::new(&Config::default());
+        let mut watch = Watch::calling(&Config::default());
         for n in 0..40_000 {
             let seed = Seed(stream << 32 | n);
             let candidate = seed.uniform("canary") < 0.05;

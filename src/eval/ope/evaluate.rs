@@ -61,7 +61,9 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn of(terms: &[f64], delta: f64) -> Option<Self> {
+    /// The mean of these, with its normal interval of this error probability; `None` for none.
+    #[must_use]
+    pub fn of(terms: &[f64], delta: f64) -> Option<Self> {
         let mean = mean(terms.iter().copied());
         mean.is_finite().then(|| Self { mean, interval: normal_interval(terms, delta) })
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::base::{DecisionId, DeploymentId, ModelId, SchemaId, Score, TenantId, Timestamp};
 use crate::cache::CacheOutcome;
+use crate::chat::Usage;
 use crate::features::Context;
 use crate::learn::Channels;
 use crate::ledger::{Completed, Decided, Event, Feedback, Mode, Offset, Outcome};
@@ -57,8 +58,12 @@ pub struct Logged {
     pub arms: Box<[Arm]>,
     /// The one drawn.
     pub chosen: usize,
+    /// `model` as asked for.
+    pub asked: Arc<str>,
     /// What the answer cost, US dollars; `None` = unknown.
     pub cost: Option<f64>,
+    /// Tokens of the answer the client got; `None` = unknown, or an answer of another arm than the drawn one.
+    pub usage: Option<Usage>,
     /// Whether it was left to chance.
     explored: bool,
     ended: bool,
@@ -213,6 +218,13 @@ impl Log {
         (judged, left_out)
     }
 
+    /// The decisions of chance whose drawn arm answered, judged or not, in the order of the ledger.
+    #[must_use]
+    pub fn answered(&self) -> Vec<&Logged> {
+        let drawn = |logged: &&Logged| logged.explored && logged.answered == Some(logged.chosen);
+        self.logged.iter().filter(drawn).collect()
+    }
+
     /// What this answer was worth; `None` while nobody said so.
     #[must_use]
     pub fn reward(&self, logged: &Logged, reward: &Reward, channels: &Channels) -> Option<f64> {
@@ -297,7 +309,9 @@ impl Log {
                 && decided.preferences.explore != Explore::Never
                 && decided.arm().is_some_and(|arm| arm.propensity > 0.0),
             arms,
+            asked: self.name(&decided.asked),
             cost: None,
+            usage: None,
             ended: false,
             answered: None,
             scores: Vec::new(),
@@ -331,6 +345,7 @@ fn complete(logged: &mut Logged, channels: &mut Vec<String>, completed: &Complet
     if fresh && completed.outcome == Outcome::Served {
         let model = completed.model.as_ref();
         logged.answered = model.and_then(|model| logged.arms.iter().position(|arm| arm.model == *model));
+        logged.usage = completed.usage.filter(|_| logged.answered == Some(logged.chosen));
     }
     for record in &completed.scores {
         let channel = number_of(channels, &record.channel);

@@ -22,6 +22,7 @@ pub mod gate;
 pub mod log;
 pub mod page;
 pub mod rehearse;
+pub mod replay;
 pub mod weigh;
 
 pub use estimate::{Estimator, effective_sample_size, largest_weight};

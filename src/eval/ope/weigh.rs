@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::log::Logged;
+use super::log::{Arm, Logged};
 use super::{Round, Support, Unusable};
 use crate::catalog::Catalog;
 use crate::policy::{self, Ask, CostWeight, Policy, Preferences, Snapshot};
@@ -20,9 +20,33 @@ pub struct Replayed {
 /// the caller's own, if there is one.
 #[must_use]
 pub fn replay(policy: &dyn Policy, logged: &Logged, catalog: &Catalog, cost_weight: Option<CostWeight>) -> Replayed {
-    let candidates: Vec<policy::Candidate> = logged
-        .arms
+    let cost = cost_weight.unwrap_or(logged.preferences.cost);
+    among(policy, logged, catalog, &Preferences { cost, ..logged.preferences }, &|_| true)
+}
+
+/// The same where only what `catalog` lists may serve: an arm that it does not list has probability 0, and so have all
+/// where none is left.
+#[must_use]
+pub fn replay_listed(policy: &dyn Policy, logged: &Logged, catalog: &Catalog, preferences: &Preferences) -> Replayed {
+    among(policy, logged, catalog, preferences, &|arm| catalog.deployment(arm.deployment.as_str()).is_some())
+}
+
+fn among(
+    policy: &dyn Policy,
+    logged: &Logged,
+    catalog: &Catalog,
+    preferences: &Preferences,
+    may: &dyn Fn(&Arm) -> bool,
+) -> Replayed {
+    let places: Vec<usize> = (0..logged.arms.len()).filter(|&place| may(&logged.arms[place])).collect();
+    let mut replayed =
+        Replayed { target: vec![0.0; logged.arms.len()].into(), cost: vec![f64::NAN; logged.arms.len()].into() };
+    if places.is_empty() {
+        return replayed;
+    }
+    let candidates: Vec<policy::Candidate> = places
         .iter()
+        .map(|&place| &logged.arms[place])
         .map(|arm| policy::Candidate {
             model: arm.model.clone(),
             deployment: arm.deployment.clone(),
@@ -31,16 +55,18 @@ pub fn replay(policy: &dyn Policy, logged: &Logged, catalog: &Catalog, cost_weig
             alternates: Vec::new(),
         })
         .collect();
-    let preferences = Preferences { cost: cost_weight.unwrap_or(logged.preferences.cost), ..logged.preferences };
     let ask = Ask {
         context: &logged.context,
         prompt_tokens: logged.prompt_tokens,
         max_tokens: logged.max_tokens,
-        preferences: &preferences,
+        preferences,
     };
     let scored = policy.score(&ask, &candidates);
-    let cost = scored.predictions.iter().map(|prediction| prediction.cost.map_or(f64::NAN, |cost| cost.mean));
-    Replayed { cost: cost.collect(), target: scored.propensities.into() }
+    for (place, (p, prediction)) in places.into_iter().zip(scored.propensities.iter().zip(&scored.predictions)) {
+        replayed.target[place] = *p;
+        replayed.cost[place] = prediction.cost.map_or(f64::NAN, |cost| cost.mean);
+    }
+    replayed
 }
 
 /// What a reward model expects of every logged arm.

@@ -1,6 +1,8 @@
 //! From logged traffic to a promoted policy.
 
 mod end_to_end;
+mod import;
+mod replay;
 mod train;
 
 use std::path::Path;

@@ -1,0 +1,196 @@
+//! How long training and evaluation take on a large ledger, and how much memory: `cargo bench --bench retrain`.
+//!
+//! Makes ledgers of 100,000, 300,000 and 1,000,000 decisions, all answered and judged, and runs the real binary on them.
+//! Other sizes: `cargo bench --bench retrain -- 20000`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use pointsman::base::{DecisionId, DeploymentId, Digest, ModelId, SchemaId, Score, Seed, TenantId, Timestamp, Usd};
+use pointsman::cache::CacheOutcome;
+use pointsman::chat::{Endpoint, FinishReason, Usage};
+use pointsman::dispatch::Attempt;
+use pointsman::embed::Origin;
+use pointsman::features::{CONTEXT, Context, Features, Intent, Needs};
+use pointsman::ledger::{
+    ArmRecord, Completed, Config, Decided, Event, Feedback, Ledger as _, Mode, Outcome, ScoreRecord, SqliteLedger,
+};
+use pointsman::policy::{Estimate, Prediction, Preferences, draw};
+
+const MODELS: [(&str, f64, f64); 4] =
+    [("lab/mini", 0.62, 1e-5), ("lab/base", 0.72, 1e-4), ("lab/max", 0.8, 1e-3), ("other/code", 0.68, 2e-4)];
+const INTENTS: [&str; 6] = ["code", "maths", "chat", "facts", "translation", "creative"];
+/// Two weeks, whatever the size.
+const SPAN: u64 = 14 * 24 * 3600 * 1_000_000;
+
+#[tokio::main]
+async fn main() {
+    let asked: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let sizes = if asked.is_empty() { vec![100_000, 300_000, 1_000_000] } else { asked };
+    println!(
+        "{:>10}{:>12}{:>10}{:>10}{:>12}{:>10}{:>14}",
+        "decisions", "ledger MB", "train s", "peak MB", "evaluate s", "peak MB", "us a decision"
+    );
+    for size in sizes {
+        let folder = tempfile::tempdir().expect("a folder");
+        fill(folder.path(), size).await;
+        let megabytes = std::fs::metadata(folder.path().join("ledger.sqlite")).expect("there").len() / 1_000_000;
+        let (train, train_peak) = run(folder.path(), &["train"]);
+        let (evaluate, evaluate_peak) = run(folder.path(), &["evaluate"]);
+        println!(
+            "{size:>10}{megabytes:>12}{train:>10.1}{train_peak:>10}{evaluate:>12.1}{evaluate_peak:>10}{:>14.1}",
+            (train + evaluate) / size as f64 * 1e6
+        );
+    }
+}
+
+/// Seconds, and megabytes at the peak.
+fn run(folder: &Path, arguments: &[&str]) -> (f64, u64) {
+    let start = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", folder)
+        .env("POINTSMAN_DATA", folder)
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) / 1_000);
+        if let Some(ended) = child.try_wait().expect("it can be waited for") {
+            assert!(ended.success(), "{arguments:?} failed");
+            return (start.elapsed().as_secs_f64(), peak);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+async fn fill(folder: &Path, decisions: u64) {
+    let ledger = SqliteLedger::open(folder, &Config::default()).expect("opens");
+    for n in 0..decisions {
+        let at = Timestamp(1_780_000_000_000_000 + n * (SPAN / decisions));
+        for event in events(n, at) {
+            ledger.append(at, event);
+        }
+        if n % 4_000 == 3_999 {
+            ledger.flush().await.expect("flushed");
+        }
+    }
+    ledger.flush().await.expect("flushed");
+}
+
+fn events(n: u64, at: Timestamp) -> [Event; 3] {
+    let seed = Seed(n);
+    let intent = (seed.uniform("intent") * INTENTS.len() as f64) as usize;
+    let favourite = if INTENTS[intent] == "code" { 3 } else { 2 };
+    let mut propensities = [0.03; 4];
+    propensities[if seed.uniform("served") < 0.5 { favourite } else { 1 }] = 0.91;
+    let chosen = draw(&propensities, seed.uniform("arm"));
+    let (_, worth, cost) = MODELS[chosen];
+    let worth = if chosen == favourite { worth + 0.15 } else { worth };
+    let good = f64::from(u8::from(seed.uniform("good") < worth));
+    let decided = decided(n, at, intent, &propensities, chosen);
+    let (id, tenant) = (decided.id, decided.tenant.clone());
+    let deployment = decided.arms[chosen].deployment.clone();
+    let usage = Usage { prompt_tokens: Some(200), completion_tokens: Some(100 + n % 400), ..Usage::default() };
+    let completed = Completed {
+        id,
+        at,
+        tenant: tenant.clone(),
+        outcome: Outcome::Served,
+        stream: n.is_multiple_of(2),
+        cache: CacheOutcome::Miss,
+        served: Some(deployment.clone()),
+        model: Some(decided.arms[chosen].model.clone()),
+        attempts: vec![Attempt {
+            deployment,
+            error: None,
+            status: Some(200),
+            first_token_ms: Some(100.0 + (n % 50) as f64),
+            total_ms: 1_000.0 + (n % 500) as f64,
+            usage: Some(usage),
+            usage_estimated: false,
+            cost_usd: Some(Usd(cost)),
+        }],
+        usage: Some(usage),
+        usage_estimated: false,
+        cost_usd: Some(Usd(cost)),
+        first_token_ms: Some(101.0),
+        total_ms: 1_002.5,
+        overhead_ms: 0.3,
+        finish_reason: Some(FinishReason::Stop),
+        response_id: Some(format!("chatcmpl-{n}")),
+        scores: ["empty", "truncation", "refusal"]
+            .map(|channel| ScoreRecord { channel: channel.to_owned(), score: Score::ONE })
+            .into(),
+    };
+    let feedback = Feedback {
+        decision: id,
+        at,
+        tenant,
+        channel: "user".to_owned(),
+        score: Some(Score::new(good).expect("a score")),
+        comment: None,
+        key: None,
+    };
+    [Event::Decided(Box::new(decided)), Event::Completed(Box::new(completed)), Event::Feedback(Box::new(feedback))]
+}
+
+fn decided(n: u64, at: Timestamp, intent: usize, propensities: &[f64; 4], chosen: usize) -> Decided {
+    let seed = Seed(n);
+    let mut state = seed.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut x: Vec<f32> = (0..CONTEXT)
+        .map(|place| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let noise = (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5;
+            0.2 * noise + if place == intent + 1 { 0.5 } else { 0.0 }
+        })
+        .collect();
+    x[0] = 1.0;
+    let arms = MODELS.iter().zip(propensities).map(|((model, worth, cost), propensity)| ArmRecord {
+        model: ModelId::from(*model),
+        deployment: DeploymentId::from(format!("{model}@1")),
+        in_flight: (n % 7) as u32,
+        propensity: *propensity,
+        prediction: Prediction {
+            quality: Estimate { mean: *worth, sd: 0.1 },
+            cost: Some(Estimate { mean: *cost, sd: cost / 10.0 }),
+            latency: Some(Estimate { mean: 1.2, sd: 0.4 }),
+            utility: worth - 0.01,
+        },
+    });
+    Decided {
+        id: DecisionId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n))),
+        at,
+        tenant: TenantId::from(["red", "green", "blue"][(n % 3) as usize]),
+        endpoint: Endpoint::ChatCompletions,
+        asked: "auto".to_owned(),
+        features: Features {
+            context: Context { schema: SchemaId::from("bench"), x, origin: Origin::Encoder },
+            needs: Needs { capabilities: Vec::new(), prompt_tokens: 200, max_tokens: None },
+            intent: Some(Intent { name: INTENTS[intent].to_owned(), probability: 0.9 }),
+            complexity: Some(0.4),
+            language: Some("eng".to_owned()),
+        },
+        preferences: Preferences::default(),
+        arms: arms.collect(),
+        excluded: std::collections::BTreeMap::new(),
+        chosen,
+        greedy: 1,
+        mode: Mode::Policy,
+        seed,
+        policy: "thompson/00000000/1".to_owned(),
+        catalog: Digest::of(b"catalogue"),
+        config: Digest::of(b"configuration"),
+        trial: None,
+    }
+}
