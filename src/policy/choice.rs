@@ -1,9 +1,9 @@
 //! From what is believed of the eligible arms to the probability of each: the heart of the policy.
 //!
 //! Thompson sampling, with two additions. An arm that is clearly behind another *on requests like this one* rests:
-//! it gets nothing, neither from the sampling nor from the exploration share, so that share costs little, and an
-//! arm that is bad on the whole still plays where it is good. And the exploration share puts a floor under every
-//! arm that does not rest, so that what was logged can judge any policy that stays among those.
+//! the sampling gives it nothing, yet where it is good it plays, however bad it is on the whole. And the exploration
+//! share puts a floor under every eligible arm, resting or not: so what was logged can judge any policy, and an arm
+//! that was misjudged early, or has become better since, is found out.
 
 use super::propensity::{inverse_gap, raise_to_floor, win_probabilities};
 use super::regression::Posterior;
@@ -45,19 +45,18 @@ pub(super) fn probabilities(config: &Config, explore: Explore, x: &[f64], arms: 
                 Algorithm::SquareCb => (0..arms.len()).collect(),
             };
             let utilities: Vec<f64> = playing.iter().map(|&arm| arms[arm].utility).collect();
-            let mut among = match config.algorithm {
+            let among = match config.algorithm {
                 Algorithm::Thompson => {
                     let sds: Vec<f64> = playing.iter().map(|&arm| spread(config.spread, x, &arms[arm])).collect();
                     win_probabilities(&utilities, &sds)
                 }
                 Algorithm::SquareCb => inverse_gap(&utilities, gamma(config, arms)),
             };
-            let floor = vec![config.exploration_share / playing.len() as f64; playing.len()];
-            raise_to_floor(&mut among, &floor);
             let mut probabilities = vec![0.0; arms.len()];
             for (arm, p) in playing.into_iter().zip(among) {
                 probabilities[arm] = p;
             }
+            raise_to_floor(&mut probabilities, &vec![config.exploration_share / arms.len() as f64; arms.len()]);
             probabilities
         }
     }

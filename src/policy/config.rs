@@ -37,8 +37,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// How wide a belief is taken to be.
     pub spread: Spread,
-    /// Share of the traffic that is spread evenly over the arms that are not clearly behind on requests like the
-    /// one at hand, so that other policies can be evaluated on the log. 0 to 0.5.
+    /// Share of the traffic that is spread evenly over all eligible arms, so that other policies can be evaluated on
+    /// the log and no arm is given up for ever. 0 to 0.5.
     pub exploration_share: f64,
     /// After this time what was learned of quality and answer length weighs half. Whole hours; 0 = for ever.
     #[serde(with = "duration")]
@@ -55,7 +55,7 @@ impl Default for Config {
         Self {
             algorithm: Algorithm::Thompson,
             spread: Spread::Trials,
-            exploration_share: 0.02,
+            exploration_share: 0.01,
             half_life: hours(14 * 24),
             latency_half_life: hours(6),
             square_cb_gamma: 20.0,

@@ -12,8 +12,8 @@
 //!   likelihood, so it needs no errors logged while learning, and is the same whenever it is computed.
 //!
 //! How much a context tells differs from one stream of requests to another, and so does the `L` that fits. Where a
-//! [`Prior`] names a second, looser ridge, both are tried and the looser one is taken once the marginal likelihood of
-//! all rows is clearly greater under it: `-1/2 sum_a ln(|A_a|/|L|) - 1/2 ln(|Q|/|L_0|) - (n + n_0)/2 ln(R + n_0 s_0^2)`,
+//! [`Prior`] names looser ridges, all are tried, and the one under which the marginal likelihood of all rows is
+//! greatest is taken, if it is greater than under the usual one by more than chance: `-1/2 sum_a ln(|A_a|/|L|) - 1/2 ln(|Q|/|L_0|) - (n + n_0)/2 ln(R + n_0 s_0^2)`,
 //! up to a constant, with `R` that of all arms and of `theta_0` together. It too is a function of the sums alone.
 //!
 //! The ridge `L` stays outside the sums and is never forgotten: a direction that is no longer seen becomes as
@@ -79,8 +79,8 @@ impl Sums {
 pub struct Prior {
     /// Diagonal of `L`: how closely an arm follows the shared coefficients, in rows.
     pub ridge: Vec<f64>,
-    /// A second `L`, taken where the rows clearly speak for it.
-    pub looser_ridge: Option<Vec<f64>>,
+    /// Other diagonals, one of which is taken where the rows speak for it.
+    pub looser_ridges: Vec<Vec<f64>>,
     /// Diagonal of `L_0`: how closely the shared coefficients follow `mean`, in rows.
     pub shared_ridge: Vec<f64>,
     /// `m_0`.
@@ -106,7 +106,7 @@ pub struct Posterior {
     pub noise: f64,
     /// Rows behind it (weights).
     pub n: f64,
-    /// Whether the looser ridge was taken: the contexts clearly tell the arms apart.
+    /// Whether a looser ridge was taken: the contexts tell the arms apart.
     pub looser: bool,
 }
 
@@ -139,20 +139,21 @@ pub struct Fit {
     pub fresh: Posterior,
 }
 
-/// How many nats of evidence the looser ridge must be ahead.
-const CLEARLY: f64 = 3.0;
+/// How many nats of evidence a looser ridge must be ahead.
+const MARGIN: f64 = 3.0;
 
 /// Fits all arms at once. `factor` multiplies all sums first (to weigh them as of now).
 #[must_use]
 pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums> + Clone, factor: f64) -> Fit {
-    let usual = Joint::new(prior, &prior.ridge, sums.clone(), factor);
-    let chosen = match &prior.looser_ridge {
-        Some(ridge) => {
-            let looser = Joint::new(prior, ridge, sums, factor);
-            if looser.evidence > usual.evidence + CLEARLY { Joint { looser: true, ..looser } } else { usual }
+    let mut chosen = Joint::new(prior, &prior.ridge, sums.clone(), factor);
+    let mut bar = chosen.evidence + MARGIN;
+    for ridge in &prior.looser_ridges {
+        let looser = Joint::new(prior, ridge, sums.clone(), factor);
+        if looser.evidence > bar {
+            bar = looser.evidence;
+            chosen = Joint { looser: true, ..looser };
         }
-        None => usual,
-    };
+    }
     chosen.fit(prior)
 }
 
@@ -298,7 +299,7 @@ mod tests {
         mean[0] = 0.5;
         Prior {
             ridge: (0..d).map(|i| 2.0 + i as f64).collect(),
-            looser_ridge: None,
+            looser_ridges: Vec::new(),
             shared_ridge: vec![1.5; d],
             mean,
             noise: 0.16,
@@ -383,7 +384,7 @@ mod tests {
 
     /// Two arms that differ in their bias alone, or on every context.
     fn told_apart_by_context(slope: f64) -> f64 {
-        let looser = Prior { looser_ridge: Some(vec![2.0, 1.0, 1.0]), ridge: vec![2.0, 200.0, 200.0], ..prior(3) };
+        let looser = Prior { looser_ridges: vec![vec![2.0, 20.0, 20.0], vec![2.0, 1.0, 1.0]], ridge: vec![2.0, 200.0, 200.0], ..prior(3) };
         let mut sums = vec![Sums::new(3); 2];
         for i in 0..400 {
             let x = [1.0, Seed(i).uniform("x") - 0.5, Seed(i).uniform("z") - 0.5];

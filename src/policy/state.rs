@@ -292,7 +292,7 @@ pub(super) fn total_design(prompt_tokens: f64, in_flight: f64, answer_tokens: f6
 }
 
 /// What is believed of quality before any score. The usual ridge is the one measured on public sets, whose prompts
-/// hardly tell the models apart; the looser one is for traffic whose kinds have specialists.
+/// hardly tell the models apart; the looser ones are for traffic whose kinds have specialists.
 pub(super) fn quality_prior() -> Prior {
     let with_bias = |bias: f64, context: f64| {
         let mut diagonal = vec![context; CONTEXT];
@@ -301,7 +301,7 @@ pub(super) fn quality_prior() -> Prior {
     };
     Prior {
         ridge: with_bias(1.0, 100.0),
-        looser_ridge: Some(with_bias(1.0, 0.5)),
+        looser_ridges: [30.0, 10.0, 3.0, 1.0].map(|context| with_bias(1.0, context)).to_vec(),
         shared_ridge: with_bias(1.0, 3.0),
         mean: with_bias(0.5, 0.0),
         noise: 0.16,
@@ -314,7 +314,7 @@ pub(super) fn quality_prior() -> Prior {
 pub(super) fn tokens_prior() -> Prior {
     Prior {
         ridge: vec![2.0, 20.0],
-        looser_ridge: None,
+        looser_ridges: Vec::new(),
         shared_ridge: vec![1.0, 5.0],
         mean: vec![5.5, 0.2],
         noise: 1.0,
@@ -327,7 +327,7 @@ pub(super) fn tokens_prior() -> Prior {
 pub(super) fn first_token_prior() -> Prior {
     Prior {
         ridge: vec![1.0, 20.0, 20.0],
-        looser_ridge: None,
+        looser_ridges: Vec::new(),
         shared_ridge: vec![1.0, 5.0, 5.0],
         mean: vec![-0.7, 0.1, 0.1],
         noise: 0.25,
@@ -340,7 +340,7 @@ pub(super) fn first_token_prior() -> Prior {
 pub(super) fn total_prior() -> Prior {
     Prior {
         ridge: vec![1.0, 20.0, 20.0, 10.0],
-        looser_ridge: None,
+        looser_ridges: Vec::new(),
         shared_ridge: vec![1.0, 5.0, 5.0, 5.0],
         mean: vec![0.7, 0.05, 0.1, 0.7],
         noise: 0.25,

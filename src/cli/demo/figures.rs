@@ -50,6 +50,8 @@ pub(super) struct Figures {
     pub(super) best_single: Alone,
     /// Always asking the one that is cheapest over the whole run.
     pub(super) cheapest: Alone,
+    /// Always asking the cheapest of those that alone would have been at least as good as the run was, if any.
+    pub(super) as_good: Option<Alone>,
 }
 
 /// What one model alone would have made of the same prompts.
@@ -75,6 +77,20 @@ pub(super) struct Share {
     pub(super) mean_quality: Option<f64>,
     pub(super) cost_usd: f64,
     pub(super) mean_ms: Option<f64>,
+    /// Always asking its model, on all prompts that are answered.
+    pub(super) alone: Alone,
+}
+
+impl Model {
+    /// What it alone would have made of these prompts of the run.
+    fn alone_on(&self, prompts: impl Iterator<Item = usize> + Clone) -> Alone {
+        let outcomes = prompts.map(|index| self.alone[index]);
+        Alone {
+            model: self.name.clone(),
+            mean_quality: mean(outcomes.clone().map(|(score, _)| score)).unwrap_or_default(),
+            cost_usd: outcomes.map(|(_, cost)| cost).sum(),
+        }
+    }
 }
 
 impl Run {
@@ -135,14 +151,9 @@ impl Run {
             range.filter_map(|index| self.rows[index].as_ref().map(|row| (index, row))).collect();
         let count = answered.len();
         let quality = mean(answered.iter().map(|(_, row)| row.score))?;
-        let alone = |model: &Model| {
-            let outcomes = || answered.iter().map(|(index, _)| model.alone[*index]);
-            Alone {
-                model: model.name.clone(),
-                mean_quality: mean(outcomes().map(|(score, _)| score)).unwrap_or_default(),
-                cost_usd: outcomes().map(|(_, cost)| cost).sum(),
-            }
-        };
+        let alone = |model: &Model| model.alone_on(answered.iter().map(|(index, _)| *index));
+        let as_good = self.models.iter().map(alone).filter(|alone| alone.mean_quality >= quality);
+        let as_good = as_good.min_by(|a, b| a.cost_usd.total_cmp(&b.cost_usd));
         // Which model is best or cheapest is a property of the whole run: no part may choose its own.
         let over_all = |value: fn(&(f64, f64)) -> f64| move |model: &&Model| model.alone.iter().map(value).sum::<f64>();
         let by = |value: fn(&(f64, f64)) -> f64| {
@@ -154,6 +165,7 @@ impl Run {
             cost_usd: answered.iter().map(|(_, row)| row.cost).sum(),
             best_single: alone(self.models.iter().max_by(by(|outcome| outcome.0))?),
             cheapest: alone(self.models.iter().min_by(by(|outcome| outcome.1))?),
+            as_good,
         })
     }
 
@@ -178,6 +190,7 @@ impl Run {
             let rows = || self.rows[range.clone()].iter().flatten();
             rows().filter(|row| row.model == model).count() as f64 / (rows().count() as f64).max(1.0)
         };
+        let answered = (0..self.total()).filter(|index| self.rows[*index].is_some());
         let of = |(index, model): (usize, &Model)| {
             let rows: Vec<&Row> = self.rows.iter().flatten().filter(|row| row.model == index).collect();
             Share {
@@ -190,6 +203,7 @@ impl Run {
                 mean_quality: mean(rows.iter().map(|row| row.score)),
                 cost_usd: rows.iter().map(|row| row.cost).sum(),
                 mean_ms: mean(rows.iter().map(|row| row.took_ms)),
+                alone: model.alone_on(answered.clone()),
             }
         };
         self.models.iter().enumerate().map(of).collect()
@@ -218,14 +232,16 @@ impl Run {
             saved_share: Option<f64>,
             best_single: Option<Alone>,
             cheapest: Option<Alone>,
+            as_good: Option<Alone>,
             p50_ms: Option<f64>,
             p99_ms: Option<f64>,
             share: BTreeMap<String, f64>,
+            alone: BTreeMap<String, Alone>,
             first_quarter: Option<Figures>,
             last_quarter: Option<Figures>,
             first_error: Option<&'a String>,
         }
-        let all = self.all();
+        let (all, shares) = (self.all(), self.shares());
         let report = Report {
             simulated: true,
             seed,
@@ -237,10 +253,12 @@ impl Run {
             cost_usd: all.as_ref().map(|all| all.cost_usd),
             saved_share: all.as_ref().map(Figures::saved),
             best_single: all.as_ref().map(|all| all.best_single.clone()),
-            cheapest: all.map(|all| all.cheapest),
+            cheapest: all.as_ref().map(|all| all.cheapest.clone()),
+            as_good: all.and_then(|all| all.as_good),
             p50_ms: self.overhead_ms(0.5),
             p99_ms: self.overhead_ms(0.99),
-            share: self.shares().into_iter().map(|share| (share.deployment, share.all)).collect(),
+            share: shares.iter().map(|share| (share.deployment.clone(), share.all)).collect(),
+            alone: shares.into_iter().map(|share| (share.deployment, share.alone)).collect(),
             first_quarter: self.figures(self.first()),
             last_quarter: self.figures(self.lately()),
             first_error: self.errors.first(),

@@ -92,6 +92,13 @@ fn headline(run: &Run) -> Vec<String> {
         ));
         let (quality, cost) = (lately.mean_quality / lately.best_single.mean_quality, 1.0 - lately.saved());
         lines.push(format!("lately {quality:.3} of its quality at {cost:.2} of its cost"));
+        lines.push(match &lately.as_good {
+            Some(alone) => format!(
+                "lately always {} would have been as good, {:.3} for ${:.4}; this was {:.3} for ${:.4}",
+                alone.model, alone.mean_quality, alone.cost_usd, lately.mean_quality, lately.cost_usd,
+            ),
+            None => "lately no model alone would have been as good".to_owned(),
+        });
     }
     if let (Some(p50), Some(p99)) = (run.overhead_ms(0.5), run.overhead_ms(0.99)) {
         lines.push(format!("own time {p50:.1} ms, 99th percentile {p99:.1} ms"));
@@ -102,7 +109,7 @@ fn headline(run: &Run) -> Vec<String> {
 fn table(run: &Run) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["provider", "$/M in", "out", "requests", "", "first", "lately", "quality", "spent", "mean ms"]);
+    table.set_header(["provider", "$/M in", "out", "requests", "", "first", "lately", "quality", "spent", "mean ms", "alone", "spent"]);
     for share in run.shares() {
         let known = |value: Option<f64>, digits: usize| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
@@ -118,9 +125,11 @@ fn table(run: &Run) -> Table {
             known(share.mean_quality, 3),
             format!("${:.4}", share.cost_usd),
             known(share.mean_ms, 0),
+            format!("{:.3}", share.alone.mean_quality),
+            format!("${:.4}", share.alone.cost_usd),
         ]);
     }
-    for index in [1, 2, 3, 5, 6, 7, 8, 9] {
+    for index in [1, 2, 3, 5, 6, 7, 8, 9, 10, 11] {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
