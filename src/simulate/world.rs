@@ -1,10 +1,11 @@
-//! Invented models: one that is good at everything and dear, one that is nearly as good at a fifth of the price, two
-//! that are better than both at some things and poor at the rest (one of them is out of order now and then), and one
-//! that is nearly free and fails at what is hard.
+//! Invented models: one that is good at everything and dear, one at a fifth of the price that falls behind as prompts
+//! get harder, two that are better than both at some things and poor at the rest (one of them is out of order now and
+//! then), and one that is nearly free and fails at what is hard.
 //!
 //! Two things can be learned of them: that the dearest is seldom worth its price, which takes a few dozen answers,
-//! and which prompts the specialists are for, which takes telling prompts apart and a few hundred. How much of
-//! either real traffic holds is what the benchmark measures; this world is made to show the learning, not to prove it.
+//! and which prompts the specialists are for, which takes telling prompts apart and a few hundred. No model alone is
+//! as good for so little. How much of either real traffic holds is what the benchmark measures; this world is made to
+//! show the learning, not to prove it.
 
 use std::time::Duration;
 
