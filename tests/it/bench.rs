@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pointsman::eval::exam::{Exam, Marks};
 use pointsman::eval::routers::{
-    GroupMean, Heads, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Ridge, Router,
+    GroupMean, Pointsman, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Ridge, Router,
 };
 use pointsman::eval::split::{Split, order};
 use pointsman::eval::table::{Table, hex};
@@ -129,7 +129,7 @@ fn baselines_of_two_models_are_the_protocols() {
 fn heads_clear_neighbours_with_ridge_where_the_tasks_are_known() {
     let (lesson, exam) = lesson_and_exam(&bundled("llmrouter-ulab"), 0);
     let share = |router: &dyn Router| exam.marks(&router.expect(&lesson).expect("works")).headline();
-    assert!(share(&Heads { labels: true }) > share(&KnnRidge) + 1.5);
+    assert!(share(&Pointsman) > share(&KnnRidge) + 1.5);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_set_without_costs_or_groups_is_judged_on_scores_alone() {
     let table = intake.into_table(&vectors, Provenance::default());
     let effort = Effort { seeds: 2, draws: 20, threads: 1, done: &|| () };
     let column = in_distribution(&table, &routers(), effort);
-    let row = column.row("heads").expect("works without costs and labels");
+    let row = column.row("pointsman").expect("works without costs and labels");
     assert!((0.0..=1.0).contains(&row.mean("quality_alone")));
     assert!(column.row("group mean").is_none(), "there are no groups");
     assert!(leave_group_out(&table, &routers(), effort).is_none());

@@ -118,7 +118,7 @@ fn shares(column: &Column) -> String {
 }
 
 fn frontier(column: &Column) -> String {
-    let shown = ["zero router", "oracle", "lexical-10", "kNN+ridge", "heads", "guarded"];
+    let shown = ["zero router", "oracle", "lexical-10", "kNN+ridge", "pointsman"];
     let line = |name: &&str| {
         let row = column.row(name).filter(|row| row.curve.len() > 1 || *name == "zero router")?;
         let points: Vec<(f64, f64)> = row.curve.iter().map(|p| (1000.0 * p.cost, p.quality)).collect();

@@ -13,7 +13,7 @@ use super::column::Column;
 use super::new_arm::{NewArmRow, new_arm};
 use super::offline::{Effort, LearningCurve, in_distribution, learning_curves, leave_group_out, transfer};
 use super::routers::{
-    Careful, GroupMean, Guarded, Heads, KnnRidge, Length, Lexical, Neighbours, Random, Ridge, Router, Shuffled,
+    GroupMean, KnnRidge, Length, Lexical, Neighbours, Pointsman, Random, Ridge, Router, Shuffled,
 };
 use super::split::Split;
 use super::stream::{BudgetRow, Change, DriftRow, Online, Projection, budgets, drift, online, policies};
@@ -80,10 +80,7 @@ pub fn routers() -> Vec<Box<dyn Router>> {
         Box::new(Ridge),
         Box::new(KnnRidge),
         Box::new(Shuffled),
-        Box::new(Heads { labels: true }),
-        Box::new(Heads { labels: false }),
-        Box::new(Careful),
-        Box::new(Guarded),
+        Box::new(Pointsman),
     ]
 }
 
@@ -95,7 +92,7 @@ fn caveats(set: &str) -> &'static [&'static str] {
     match set {
         "llmrouter-ulab" => &[
             "costs are a proxy with three prices; trivia_qa and gpqa look wrongly scored in the source",
-            "the settings of heads, careful and guarded were chosen on this set's training parts",
+            "the settings of pointsman were chosen on the training part of this set's split 0",
         ],
         "zeroeval" => {
             &["costs are estimated from characters, good to 20%; three tasks, told apart by their form alone"]
@@ -133,9 +130,9 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
     }
     let (mut learning, mut arms, mut streams, mut changes, mut paced) = (vec![], vec![], None, vec![], vec![]);
     if !table.is_pair() {
-        let learners: Vec<Box<dyn Router>> = vec![Box::new(KnnRidge), Box::new(Heads { labels: true })];
+        let learners: Vec<Box<dyn Router>> = vec![Box::new(KnnRidge), Box::new(Pointsman)];
         learning = learning_curves(table, &learners, effort);
-        let bases: Vec<Box<dyn Router>> = vec![Box::new(Ridge), Box::new(Heads { labels: true })];
+        let bases: Vec<Box<dyn Router>> = vec![Box::new(Ridge), Box::new(Pointsman)];
         arms = new_arm(table, &bases, effort);
         let contexts = projection.contexts(table);
         if table.len() >= SHORTEST_STREAM {
@@ -143,7 +140,7 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
             changes = drift(table, &contexts, &policies::drifting(), effort);
         }
         if table.models.len() > 2 {
-            paced = budgets(table, &contexts, &Heads { labels: true }, effort);
+            paced = budgets(table, &contexts, &Pointsman, effort);
         }
     }
     SetReport {

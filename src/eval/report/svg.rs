@@ -34,10 +34,10 @@ pub(in crate::eval) struct Bar {
 /// The colour of a name: the same in every drawing.
 pub(in crate::eval) fn colour(name: &str) -> &'static str {
     match name {
-        "heads" | "pointsman, cold" | "heads, paced" => "#d1495b",
-        "guarded" | "pointsman, warm" => "#e08e45",
-        "careful" | "pointsman, SquareCB" => "#b5838d",
-        "heads, no labels" => "#8d6a9f",
+        "pointsman" | "pointsman, cold" => "#d1495b",
+        "pointsman, warm" => "#e08e45",
+        "pointsman, SquareCB" => "#b5838d",
+        "pointsman, paced" => "#8d6a9f",
         "kNN+ridge" | "LinUCB" => "#00798c",
         "kNN80" | "Thompson, no context" => "#30638e",
         "ridge" | "LinUCB, forgetting .997" => "#5fa8d3",

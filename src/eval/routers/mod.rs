@@ -6,22 +6,21 @@
 
 mod choices;
 mod clusters;
-mod gated;
 mod heads;
 mod linear;
 mod neighbours;
 mod plain;
+mod recipe;
 
 use std::sync::OnceLock;
 
 use ndarray::{Array1, Array2, Axis};
 
 pub use choices::{Choices, ChoicesError};
-pub use gated::{Careful, Guarded};
-pub use heads::Heads;
 pub use linear::{Ridge, ridge};
 pub use neighbours::{KnnRidge, Neighbours};
 pub use plain::{GroupMean, Length, Lexical, Random, Shuffled};
+pub use recipe::{Pointsman, SETTINGS, Settings};
 
 use super::linalg::{means, wide};
 use super::split::Split;
@@ -152,10 +151,9 @@ pub struct Lesson {
 #[derive(Debug, Default)]
 struct Memo {
     neighbours: OnceLock<neighbours::Nearest>,
-    own_neighbours: OnceLock<Array1<f64>>,
     ridge: OnceLock<Outcomes>,
     knn: OnceLock<Outcomes>,
-    heads: OnceLock<heads::Parts>,
+    parts: OnceLock<recipe::Parts>,
 }
 
 impl Lesson {

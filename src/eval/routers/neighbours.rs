@@ -1,6 +1,6 @@
 //! The plain mean of the nearest training rows.
 
-use ndarray::{Array1, Array2, Axis, s};
+use ndarray::{Array2, Axis, s};
 
 use super::{Lesson, Outcomes, Router};
 
@@ -14,25 +14,20 @@ const BLOCK: usize = 256;
 pub(super) struct Nearest {
     /// Indices of training rows, the nearest first.
     pub rows: Vec<Vec<u32>>,
-    /// Their inner products.
-    pub cosines: Vec<Vec<f32>>,
 }
 
 /// The `k` greatest inner products of every row of `queries` with the rows of `keys`, the greatest first; ties go to
-/// the earlier row. `skip_self`: row i of the queries is row i of the keys and does not count.
-pub(super) fn nearest(queries: &Array2<f32>, keys: &Array2<f32>, k: usize, skip_self: bool) -> Nearest {
+/// the earlier row.
+pub(super) fn nearest(queries: &Array2<f32>, keys: &Array2<f32>, k: usize) -> Nearest {
     let transposed = keys.t();
-    let mut found = Nearest { rows: Vec::new(), cosines: Vec::new() };
+    let mut found = Nearest { rows: Vec::new() };
     let mut order: Vec<(f32, u32)> = Vec::with_capacity(keys.nrows());
     for start in (0..queries.nrows()).step_by(BLOCK) {
         let end = (start + BLOCK).min(queries.nrows());
         let block = queries.slice(s![start..end, ..]).dot(&transposed);
-        for (offset, products) in block.rows().into_iter().enumerate() {
+        for products in block.rows() {
             order.clear();
             order.extend(products.iter().zip(0_u32..).map(|(p, row)| (*p, row)));
-            if skip_self {
-                order.swap_remove(start + offset);
-            }
             let greater = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
             let k = k.min(order.len());
             if k < order.len() {
@@ -40,7 +35,6 @@ pub(super) fn nearest(queries: &Array2<f32>, keys: &Array2<f32>, k: usize, skip_
             }
             order[..k].sort_unstable_by(greater);
             found.rows.push(order[..k].iter().map(|(_, row)| *row).collect());
-            found.cosines.push(order[..k].iter().map(|(p, _)| *p).collect());
         }
     }
     found
@@ -48,15 +42,7 @@ pub(super) fn nearest(queries: &Array2<f32>, keys: &Array2<f32>, k: usize, skip_
 
 impl Lesson {
     pub(super) fn neighbours(&self) -> &Nearest {
-        self.memo.neighbours.get_or_init(|| nearest(&self.test.vectors, &self.train.vectors, NEIGHBOURS, false))
-    }
-
-    /// Mean inner product of every training row with its `k` nearest others, worked out once.
-    pub(super) fn own_cosines(&self, k: usize) -> &Array1<f64> {
-        self.memo.own_neighbours.get_or_init(|| {
-            let found = nearest(&self.train.vectors, &self.train.vectors, k, true);
-            found.cosines.iter().map(|c| mean(c)).collect()
-        })
+        self.memo.neighbours.get_or_init(|| nearest(&self.test.vectors, &self.train.vectors, NEIGHBOURS))
     }
 
     /// The mean outcomes of the nearest rows, worked out once.
@@ -73,11 +59,6 @@ impl Lesson {
             })
         })
     }
-}
-
-/// Mean of single-precision numbers in double precision.
-pub(super) fn mean(numbers: &[f32]) -> f64 {
-    numbers.iter().map(|x| f64::from(*x)).sum::<f64>() / numbers.len() as f64
 }
 
 /// The mean of the 80 nearest training rows.
