@@ -10,15 +10,13 @@ use owo_colors::{OwoColorize as _, Stream};
 
 use super::{Failure, datasets};
 use crate::base::Digest;
-use crate::eval::column::{Column, Row};
+use crate::eval::column::{Column, OURS, Row};
 use crate::eval::offline::Effort;
 use crate::eval::report::{ANCHORS, Report, SetReport, examine, page, pieces, routers, transfers};
-use crate::eval::routers::{Choices, Router};
+use crate::eval::routers::{Choices, Router, SETTINGS};
 use crate::eval::stream::Projection;
 use crate::eval::table::{Limits, Provenance, Table};
 
-/// The set whose vectors give the contexts of the streams.
-const CONTEXT_SET: &str = "llmrouter-ulab";
 /// Redraws of test parts behind every interval.
 const DRAWS: usize = 1_000;
 
@@ -58,7 +56,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let routers = chosen(args)?;
     let (tables, notes) = tables(args)?;
-    let projection = Projection::of(&datasets::table(CONTEXT_SET)?);
+    let projection = Projection::of(&datasets::table(datasets::CONTEXT_SET)?);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let total: u64 = tables.iter().map(|table| pieces(table, args.seeds)).sum();
     let bar = progress(total);
@@ -78,7 +76,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let names: Vec<&str> = routers.iter().map(|router| router.name()).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let digest = Digest::of_json(&(&version, args.seeds, DRAWS, names, digests)).to_string();
-    let report = Report { version, digest, seeds: args.seeds, sets, transfers, anchors: ANCHORS };
+    let settings = SETTINGS.digest().to_string();
+    let report = Report { version, digest, settings, seeds: args.seeds, sets, transfers, anchors: ANCHORS };
     print(&report);
     let write = |path: &PathBuf, text: String| {
         std::fs::write(path, text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
@@ -185,7 +184,10 @@ fn print(report: &Report) {
     for anchor in report.anchors {
         println!("  {}: {} [{}]", anchor.source, anchor.figure, anchor.read);
     }
-    println!("\nreport {} (version {}, {} splits and orders)", report.digest, report.version, report.seeds);
+    println!(
+        "\nreport {} (version {}, settings of pointsman {}, {} splits and orders)",
+        report.digest, report.version, report.settings, report.seeds
+    );
 }
 
 fn figure(row: &Row, name: &str, digits: usize, spread: bool) -> String {
@@ -227,6 +229,9 @@ fn print_column(column: &Column) {
         grid.add_row(cells);
     }
     println!("{grid}");
+    if let Some(sentence) = column.who_beats(OURS) {
+        println!("  {sentence}");
+    }
     println!("  * knows what a served request does not carry, or is a line to compare with; ~ no difference seen");
 }
 

@@ -31,6 +31,9 @@ macro_rules! bundled {
 pub const BUNDLED: &[Bundled] =
     bundled!["llmrouter-ulab", "zeroeval", "paretobandit", "routellm-gsm8k", "routellm-mtbench"];
 
+/// The set whose vectors give the contexts of the streams.
+pub const CONTEXT_SET: &str = "llmrouter-ulab";
+
 /// Checksums of the bundled tables, as `sha256sum` writes them.
 const CHECKSUMS: &str = include_str!("../../datasets/SHA256SUMS");
 
@@ -64,7 +67,7 @@ pub enum Command {
     /// Turn local files into rows of the common form: rows (.jsonl, .jsonl.gz), wide CSV (RouteLLM; `RouterBench` written
     /// as CSV), long JSON (`LLMRouterBench`, `RouterArena`).
     Import {
-        /// The files: one CSV or rows file, or any number of long JSON files.
+        /// The files: one rows file, or any number of CSV or long JSON files (a CSV a task: the file's name is the group).
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Name of the set.
@@ -273,7 +276,7 @@ fn import(files: &[PathBuf], set: &str, to: &Path) -> Result<(), Failure> {
         )));
     }
     if name.ends_with(".jsonl") || name.ends_with(".jsonl.gz") {
-        let intake = rows_of(first, Limits { keep: usize::MAX })?;
+        let intake = rows_of(first, Limits::default())?;
         intake.left_out.iter().for_each(|out| println!("{out}"));
         println!(
             "{}: {} sound rows of {} models; run `pointsman bench --rows {}`",
@@ -286,7 +289,10 @@ fn import(files: &[PathBuf], set: &str, to: &Path) -> Result<(), Failure> {
     }
     let mut out = BufWriter::new(File::create(to).map_err(|e| wrong(to, &e))?);
     let imported: Imported = if name.ends_with(".csv") {
-        wide_csv(set, open(first)?, &mut out).map_err(|e| wrong(first, &e))?
+        let group =
+            |file: &PathBuf| (files.len() > 1).then(|| file.file_stem().map(|s| s.to_string_lossy().into_owned()));
+        let opened = files.iter().map(|file| Ok((group(file).flatten(), open(file)?)));
+        wide_csv(set, opened.collect::<Result<Vec<_>, Failure>>()?, &mut out).map_err(|e| wrong(first, &e))?
     } else {
         let readers = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         long_json(set, readers, &mut out).map_err(|e| wrong(first, &e))?

@@ -80,6 +80,27 @@ impl Column {
     pub fn row(&self, router: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.router == router)
     }
+
+    /// Who is ahead of this router, in words; `None` if it is not in the column.
+    #[must_use]
+    pub fn who_beats(&self, router: &str) -> Option<String> {
+        let own = self.row(router)?;
+        let mean = |row: &Row| row.mean(self.headline);
+        let ahead = self.rows.iter().filter(|row| row.router != "oracle" && mean(row) > mean(own));
+        let digits = if self.headline == "apgr" { 3 } else { 1 };
+        let named: Vec<String> = ahead
+            .map(|row| {
+                let seen = own.differences.iter().find(|d| d.against == row.router).filter(|d| !d.is_unseen());
+                let how = if seen.is_some() { ", clear of chance" } else { "" };
+                format!("{} (+{:.digits$}{how})", row.router, mean(row) - mean(own))
+            })
+            .collect();
+        Some(if named.is_empty() {
+            format!("nothing but the oracle is ahead of {router} here")
+        } else {
+            format!("ahead of {router} here: {}", named.join(", "))
+        })
+    }
 }
 
 /// What one router got in one split, before it is summed up.
@@ -96,6 +117,9 @@ pub struct Record {
     /// Its curve.
     pub curve: Vec<Point>,
 }
+
+/// The router of this house, as the tables name it.
+pub const OURS: &str = "pointsman";
 
 /// The baselines every router is held against.
 pub const AGAINST: [&str; 4] = ["length", "lexical-10", "kNN+ridge", "constant"];

@@ -3,15 +3,6 @@
 use nalgebra::{Cholesky, DMatrix};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-/// The inverse of a symmetric positive definite matrix; `None` if it is not positive definite.
-#[must_use]
-pub fn inverse(matrix: &Array2<f64>) -> Option<Array2<f64>> {
-    let p = matrix.nrows();
-    let factor = Cholesky::new(DMatrix::from_fn(p, p, |i, j| matrix[[i, j]]))?;
-    let inverse = factor.inverse();
-    Some(Array2::from_shape_fn((p, p), |(i, j)| inverse[(i, j)]))
-}
-
 /// The solution of `matrix x = right` for a symmetric positive definite matrix; `None` if it is not.
 #[must_use]
 pub fn solve(matrix: &Array2<f64>, right: &Array2<f64>) -> Option<Array2<f64>> {

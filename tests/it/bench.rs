@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pointsman::eval::exam::{Exam, Marks};
 use pointsman::eval::routers::{
-    GroupMean, Pointsman, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Ridge, Router,
+    GroupMean, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Pointsman, Ridge, Router,
 };
 use pointsman::eval::split::{Split, order};
 use pointsman::eval::table::{Table, hex};
@@ -126,10 +126,47 @@ fn baselines_of_two_models_are_the_protocols() {
 }
 
 #[test]
-fn heads_clear_neighbours_with_ridge_where_the_tasks_are_known() {
+fn the_recipe_clears_neighbours_with_ridge_where_the_tasks_are_known() {
     let (lesson, exam) = lesson_and_exam(&bundled("llmrouter-ulab"), 0);
     let share = |router: &dyn Router| exam.marks(&router.expect(&lesson).expect("works")).headline();
     assert!(share(&Pointsman) > share(&KnnRidge) + 1.5);
+}
+
+#[test]
+fn the_recipe_needs_neither_labels_nor_costs_nor_many_rows() {
+    use pointsman::eval::routers::Prompts;
+
+    let table = bundled("zeroeval");
+    let (known, asked): (Vec<usize>, Vec<usize>) = ((0..24).collect(), (24..60).collect());
+    for rows in [&known[..], &known[..9]] {
+        let mut train = Prompts::of(&table, rows);
+        train.group = vec![None; rows.len()];
+        let mut outcomes = Outcomes::of(&table, rows);
+        outcomes.cost = None;
+        let lesson = Lesson::new(table.models.clone(), 0, train, outcomes, Prompts::of(&table, &asked));
+        let expected = Pointsman.expect(&lesson).expect("works on any set");
+        assert!(expected.cost.is_none() && expected.score.iter().all(|x| x.is_finite()), "{} rows", rows.len());
+    }
+}
+
+/// The stored vectors against the encoder, on the smallest set, where its rows and the encoder's weights are at hand.
+#[test]
+fn stored_vectors_are_those_of_the_encoder() {
+    use pointsman::cli::datasets;
+    use pointsman::eval::table::{Limits, Provenance};
+
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut files = folders.map(|folder| folder.join("shared/datasets/routellm-mtbench/rows.jsonl.gz"));
+    let (Some(file), Ok(encoder)) = (files.find(|file| file.exists()), datasets::encoder()) else { return };
+    let stored = bundled("routellm-mtbench");
+    let intake = datasets::rows_of(&file, Limits::default()).expect("rows");
+    let table = datasets::encoded(intake, &encoder, Provenance::default(), &|_| ()).expect("vectors");
+    assert_eq!((&table.ids, &table.score, &table.lexical), (&stored.ids, &stored.score, &stored.lexical));
+    for row in 0..table.len() {
+        let (ours, kept) = (table.vector(row), stored.vector(row));
+        let cosine = ours.dot(&kept) / (ours.dot(&ours) * kept.dot(&kept)).sqrt();
+        assert!(cosine >= 0.9995, "row {row}: cosine {cosine}");
+    }
 }
 
 #[test]

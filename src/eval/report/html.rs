@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::svg::{Bar, Line, bars, escaped, lines};
 use super::{Report, SetReport};
-use crate::eval::column::{Column, Row};
+use crate::eval::column::{Column, OURS, Row};
 use crate::eval::stream::Change;
 
 const STYLE: &str = "
@@ -30,12 +30,13 @@ pub fn page(report: &Report) -> String {
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Pointsman: routing benchmark</title><style>{STYLE}</style></head><body><h1>Routing benchmark</h1>\
-         <p>Pointsman {}, {} splits and orders, report <code>{}</code>. Gap share: how much of the area between a coin \
+         <p>Pointsman {}, {} splits and orders, report <code>{}</code>, settings of pointsman <code>{}</code>. Gap share: how much of the area between a coin \
          between single models (the zero router) and an oracle a router covers. Rows in italics know what a served \
          request does not carry, or are lines to compare with.</p>",
         escaped(&report.version),
         report.seeds,
-        escaped(&report.digest)
+        escaped(&report.digest),
+        escaped(&report.settings)
     );
     for set in &report.sets {
         html.push_str(&section(set));
@@ -216,6 +217,9 @@ fn table(column: &Column) -> String {
         html.push_str("</tr>");
     }
     html.push_str("</table></div>");
+    if let Some(sentence) = column.who_beats(OURS) {
+        let _ = write!(html, "<p>{}</p>", escaped(&sentence));
+    }
     html
 }
 

@@ -12,9 +12,7 @@ pub use html::page;
 use super::column::Column;
 use super::new_arm::{NewArmRow, new_arm};
 use super::offline::{Effort, LearningCurve, in_distribution, learning_curves, leave_group_out, transfer};
-use super::routers::{
-    GroupMean, KnnRidge, Length, Lexical, Neighbours, Pointsman, Random, Ridge, Router, Shuffled,
-};
+use super::routers::{GroupMean, KnnRidge, Length, Lexical, Neighbours, Pointsman, Random, Ridge, Router, Shuffled};
 use super::split::Split;
 use super::stream::{BudgetRow, Change, DriftRow, Online, Projection, budgets, drift, online, policies};
 use super::table::Table;
@@ -58,6 +56,8 @@ pub struct Report {
     pub version: String,
     /// Digest of version, settings and tables.
     pub digest: String,
+    /// Digest of the frozen settings of the offline-trained router.
+    pub settings: String,
     /// Splits and orders.
     pub seeds: u32,
     /// Set by set.

@@ -66,7 +66,8 @@ impl Head {
 
     /// Mean outcomes of every class, five rows' worth of training mean behind each.
     pub(super) fn table(&self, target: &Array2<f64>) -> Array2<f64> {
-        let mut table = Array2::zeros((self.counts.len(), target.ncols())) + &(means(target.view()) * SETTINGS.shrinkage);
+        let mut table =
+            Array2::zeros((self.counts.len(), target.ncols())) + &(means(target.view()) * SETTINGS.shrinkage);
         for (row, label) in target.rows().into_iter().zip(&self.labels) {
             let mut sum = table.row_mut(usize::from(*label));
             sum += &row;

@@ -3,11 +3,13 @@
 //! Where a prompt is of a kind that was trained on, it knows the kind: discriminant heads ([`super::heads`]) over the
 //! tasks' labels, with what the kind's mean leaves over filled in by a ridge and by the nearest rows, and heads over
 //! clusters beside it. Kinds do not carry over to prompts of a new kind; there it gives way to neighbours with ridge.
-//! How new a prompt is, is read off two ranks among training rows that did not know themselves: how unsure the first
-//! head is, by four-fold cross-fitting, and the prompt's leverage. Test rows' labels are never used.
+//! How new a prompt is, is read off how unsure the first head is of it: the rank among training rows that were asked
+//! about without being known, by four-fold cross-fitting. Test rows' labels are never used.
 //!
-//! [`SETTINGS`] were chosen on inner splits and inner left-out tasks of the training part of split 0 of llmrouter-ulab,
-//! nothing else in sight, and are frozen: a test holds their digest.
+//! [`SETTINGS`] were chosen on twelve inner splits and the inner left-out tasks of the training part of split 0 of
+//! llmrouter-ulab, and are frozen: a test holds their digest. One earlier form, whose novelty was the mean of this rank
+//! and that of the leverage, had been run on that set's ten splits before (gap share 26.3, QNC95 14.6); no other set and
+//! no left-out task had been looked at.
 
 use ndarray::{Array1, Array2, Axis, concatenate};
 use serde::Serialize;
@@ -17,7 +19,7 @@ use super::heads::{Head, scatter};
 use super::plain::z_scores;
 use super::{Lesson, Outcomes, Router};
 use crate::base::{Digest, Seed};
-use crate::eval::linalg::{inverse, means, solve, wide};
+use crate::eval::linalg::{means, solve, wide};
 
 /// What can be set about the recipe.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -44,9 +46,7 @@ pub struct Settings {
     pub instead_of_tasks: usize,
     /// Parts of the cross-fitting.
     pub folds: usize,
-    /// Added to the diagonal in the leverage, in mean diagonals.
-    pub leverage_ridge: f64,
-    /// Mean rank at which the heads begin to give way, and at which they have given way.
+    /// Rank at which the heads begin to give way, and at which they have given way.
     pub novelty: [f64; 2],
     /// Training rows under which neighbours and ridge are all there is.
     pub fewest: usize,
@@ -65,8 +65,7 @@ pub const SETTINGS: Settings = Settings {
     draws: 2,
     instead_of_tasks: 16,
     folds: 4,
-    leverage_ridge: 0.01,
-    novelty: [0.7, 0.95],
+    novelty: [0.8, 0.95],
     fewest: 20,
 };
 
@@ -129,11 +128,8 @@ impl Parts {
         let centre = means(train.view());
         let outer = centre.view().insert_axis(Axis(1)).dot(&centre.view().insert_axis(Axis(0)));
         let gram = (&scatter - &outer) * n as f64;
-        let unsure = unsure(&first, &train, &scatter);
-        let strange = strange(&train, &test, &centre, &gram);
-        let novelty = (unsure + strange) / 2.0;
         let [from, to] = SETTINGS.novelty;
-        let novelty = novelty.mapv(|rank| ((rank - from) / (to - from)).clamp(0.0, 1.0));
+        let novelty = unsure(&first, &train, &scatter).mapv(|rank| ((rank - from) / (to - from)).clamp(0.0, 1.0));
         Self { train, test, gram, centre, first, clusters, novelty }
     }
 
@@ -153,10 +149,7 @@ impl Parts {
             }
             expected
         };
-        Outcomes {
-            score: fill(&outcomes.score, true),
-            cost: outcomes.cost.as_ref().map(|cost| fill(cost, false)),
-        }
+        Outcomes { score: fill(&outcomes.score, true), cost: outcomes.cost.as_ref().map(|cost| fill(cost, false)) }
     }
 
     /// Ridge on what is left over, both sides centred.
@@ -229,21 +222,6 @@ fn unsure(first: &Kind, train: &Array2<f64>, whole: &Array2<f64>) -> Array1<f64>
     1.0 - ranks(sure, &greatest(&first.posterior))
 }
 
-/// The rank of each test row's leverage (x - mean)'(X'X + .01 (tr/p) I)^-1 (x - mean) among that of training rows as the
-/// others see them, h/(1 - h).
-fn strange(train: &Array2<f64>, test: &Array2<f64>, centre: &Array1<f64>, gram: &Array2<f64>) -> Array1<f64> {
-    let mut matrix = gram.clone();
-    let ridge = SETTINGS.leverage_ridge * matrix.diag().sum() / matrix.nrows() as f64;
-    matrix.diag_mut().mapv_inplace(|d| d + ridge);
-    // Only a value that is not a number can do this: everything is new then.
-    let Some(inverse) = inverse(&matrix) else { return Array1::ones(test.nrows()) };
-    let forms = |x: &Array2<f64>| {
-        let x = x - centre;
-        (x.dot(&inverse) * &x).sum_axis(Axis(1))
-    };
-    ranks(forms(train).mapv(|h| h / (1.0 - h)).to_vec(), &forms(test))
-}
-
 /// The recipe.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pointsman;
@@ -268,7 +246,11 @@ mod tests {
 
     #[test]
     fn the_settings_are_those_that_were_frozen() {
-        assert_eq!(SETTINGS.digest().to_string(), "x", "tuned after the fact? every figure has to be measured anew");
+        assert_eq!(
+            SETTINGS.digest().to_string(),
+            "ae2ca9ec439d1e6f24254bbe320c5456",
+            "tuned after the fact? every figure has to be measured anew"
+        );
     }
 
     #[test]

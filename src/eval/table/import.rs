@@ -47,11 +47,27 @@ fn score(text: &str) -> Option<f64> {
     }
 }
 
-/// Reads a wide CSV: `prompt`, perhaps `eval_name`, and a column a model. A column is a model's if every value is a score.
+/// Reads wide CSVs: `prompt`, perhaps `eval_name`, and a column a model. A column is a model's if every value is a score.
+/// Each comes with the group of its rows, used where it has no `eval_name` (`RouteLLM`'s MMLU has a file a subject).
 ///
 /// # Errors
-/// [`ImportError`] if it is not CSV, has no `prompt` or fewer than two models.
-pub fn wide_csv(set: &str, reader: impl Read, into: &mut impl Write) -> Result<Imported, ImportError> {
+/// [`ImportError`] if one is not CSV or has no `prompt`, or fewer than two models are in all of them.
+pub fn wide_csv<R: Read>(
+    set: &str,
+    files: impl IntoIterator<Item = (Option<String>, R)>,
+    into: &mut impl Write,
+) -> Result<Imported, ImportError> {
+    let (mut rows, mut repeated) = (Rows::new(), 0);
+    for (group, reader) in files {
+        repeated += one_csv(group.as_deref(), reader, &mut rows)?;
+    }
+    let mut imported = write(set, rows, into)?;
+    imported.left_out += repeated;
+    Ok(imported)
+}
+
+/// Adds the rows of a CSV; how many were there already.
+fn one_csv(of_file: Option<&str>, reader: impl Read, rows: &mut Rows) -> Result<usize, ImportError> {
     let mut csv = csv::Reader::from_reader(reader);
     let header = csv.headers().map_err(|e| ImportError::Form(e.to_string()))?.clone();
     let prompt = header.iter().position(|name| name == "prompt").ok_or_else(|| {
@@ -68,7 +84,7 @@ pub fn wide_csv(set: &str, reader: impl Read, into: &mut impl Write) -> Result<I
         .collect();
     let cost = |model: usize| header.iter().position(|name| name == format!("{}|total_cost", &header[model]));
     let costs: Vec<Option<usize>> = models.iter().map(|model| cost(*model)).collect();
-    let (mut rows, mut repeated) = (Rows::new(), 0);
+    let mut repeated = 0;
     for record in &records {
         let text = &record[prompt];
         let outcome = |(model, cost): (&usize, &Option<usize>)| {
@@ -78,14 +94,13 @@ pub fn wide_csv(set: &str, reader: impl Read, into: &mut impl Write) -> Result<I
         let outcomes = models.iter().zip(&costs).map(outcome).collect();
         let id = hex(&row_id(text));
         if let std::collections::btree_map::Entry::Vacant(e) = rows.entry(id) {
-            e.insert((group.map(|column| record[column].to_owned()), text.to_owned(), outcomes));
+            let group = group.map(|column| &record[column]).or(of_file);
+            e.insert((group.map(str::to_owned), text.to_owned(), outcomes));
         } else {
             repeated += 1;
         }
     }
-    let mut imported = write(set, rows, into)?;
-    imported.left_out += repeated;
-    Ok(imported)
+    Ok(repeated)
 }
 
 /// Reads long JSON files: each an array of entries, or an object with `records` (and perhaps `model_name` and
@@ -121,8 +136,11 @@ pub fn long_json<R: Read>(
                     value => value.as_f64(),
                 })
             };
-            let prompt = text(&["prompt", "origin_query"]).ok_or_else(|| missing("prompt"))?;
-            let model = text(&["model", "model_name", "prediction"]).ok_or_else(|| missing("model"))?;
+            let prompt = text(&["origin_query", "prompt"]).ok_or_else(|| missing("prompt"))?;
+            // In LLMRouterBench a record's `prediction` is the answer; in RouterArena, which names no model elsewhere, it
+            // is the model that was picked.
+            let model = text(&["model", "model_name"]).or_else(|| text(&["prediction"]));
+            let model = model.ok_or_else(|| missing("model"))?;
             let score = number(&["score", "accuracy"]).ok_or_else(|| missing("score"))?;
             let tokens = |name: &str| entry.get(name).and_then(Value::as_i64);
             let outcome = json!({
@@ -174,7 +192,7 @@ mod tests {
             writeln!(csv, "\"question {i}, please\",{},True,free text", ["True", "False"][i % 2]).expect("text");
         });
         let mut rows = Vec::new();
-        let imported = wide_csv("gsm", csv.as_bytes(), &mut rows).expect("a wide table");
+        let imported = wide_csv("gsm", [(None, csv.as_bytes())], &mut rows).expect("a wide table");
         assert_eq!((imported.rows, imported.models), (12, vec!["gpt-4".to_owned(), "mistralai/mixtral".to_owned()]));
         let intake = read_rows(rows.as_slice(), Limits::default()).expect("rows");
         assert_eq!((intake.found, intake.set.as_str()), (12, "gsm"));
@@ -186,20 +204,26 @@ mod tests {
         let csv = "sample_id,prompt,eval_name,a,a|model_response,a|total_cost,b,b|model_response,b|total_cost\n\
                    1,hello,mmlu,1.0,x,0.002,0.5,y,0.0001\n";
         let mut rows = Vec::new();
-        wide_csv("rb", csv.as_bytes(), &mut rows).expect("a wide table");
-        let row: Value = serde_json::from_slice(&rows).expect("one row");
+        let other = "prompt,a,b\nbye,True,False\nhello,True,True\n";
+        let files = [(None, csv.as_bytes()), (Some("law".to_owned()), other.as_bytes())];
+        let imported = wide_csv("rb", files, &mut rows).expect("wide tables");
+        assert_eq!((imported.rows, imported.left_out), (2, 1));
+        let rows: Vec<Value> = rows.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
+        assert!(rows.iter().any(|row| row["group"] == "law" && row["prompt"] == "bye"));
+        let row = rows.iter().find(|row| row["prompt"] == "hello").expect("the first of two");
         assert_eq!(row["group"], "mmlu");
         assert_eq!(row["outcomes"]["b"], json!({ "score": 0.5, "cost_usd": 0.0001 }));
     }
 
     #[test]
     fn long_files_are_joined_by_prompt_and_halves_are_left_out() {
-        let one = r#"{"model_name":"A","dataset_name":"d","records":[{"origin_query":"p","score":1,"cost":0.1},{"origin_query":"q","score":0}]}"#;
-        let two = r#"[{"prompt":"p","prediction":"b","accuracy":0.5,"cost":0.2}]"#;
+        let one = r#"{"model_name":"A","dataset_name":"d","records":[{"origin_query":"p","prompt":"Answer: p","prediction":"C","ground_truth":"C","score":1.0,"prompt_tokens":7,"completion_tokens":2,"cost":0.1},{"origin_query":"q","prediction":"B","score":0}]}"#;
+        let two = r#"[{"global index":"d_0","prompt":"p","prediction":"b","generated_result":{"success":true},"accuracy":0.5,"cost":0.2}]"#;
         let mut rows = Vec::new();
         let imported = long_json("lb", [one.as_bytes(), two.as_bytes()], &mut rows).expect("long files");
         assert_eq!((imported.rows, imported.left_out), (1, 1));
         let row: Value = serde_json::from_slice(&rows).expect("one row");
         assert_eq!((&row["group"], &row["outcomes"]["a"]["cost_usd"]), (&json!("d"), &json!(0.1)));
+        assert_eq!((&row["outcomes"]["a"]["tokens_in"], &row["outcomes"]["b"]["score"]), (&json!(7), &json!(0.5)));
     }
 }
