@@ -14,6 +14,7 @@ mod exact;
 mod gate;
 mod key;
 pub mod replay;
+pub mod semantic;
 mod tree;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub enum CacheOutcome {
     Hit,
     /// From the semantic cache.
     Semantic,
+    /// From the call of an equal request that was under way.
+    Coalesced,
     /// Looked up and not there.
     Miss,
     /// Not looked up.
@@ -38,12 +41,19 @@ pub enum CacheOutcome {
 }
 
 impl CacheOutcome {
+    /// Whether a provider was called for it.
+    #[must_use]
+    pub const fn is_fresh(self) -> bool {
+        matches!(self, Self::Miss | Self::Bypass)
+    }
+
     /// The public name: in headers, metrics and the ledger.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Semantic => "semantic",
+            Self::Coalesced => "coalesced",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::Stream;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
+use super::flight::{Landed, Reader};
 use super::record::Record;
 use crate::base::{Clock, Kind};
 use crate::dispatch::{Piece, StreamEnd};
@@ -22,6 +23,8 @@ pub struct Body {
     // when the record closes its books.
     source: Source,
     record: Option<Record>,
+    /// The flight in which the record is left if the client hangs up while others still read.
+    aboard: Option<Arc<Landed>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -34,12 +37,12 @@ enum Source {
 impl Body {
     /// A whole answer; its record says already how it ends.
     pub(super) fn whole(bytes: Bytes, record: Record, clock: Arc<dyn Clock>) -> Self {
-        Self { source: Source::Whole(Some(bytes)), record: Some(record), clock }
+        Self { source: Source::Whole(Some(bytes)), record: Some(record), aboard: None, clock }
     }
 
     /// An answer from memory, in pieces.
     pub(super) fn pieces(pieces: Vec<Bytes>, record: Record, clock: Arc<dyn Clock>) -> Self {
-        Self { source: Source::Pieces(pieces.into_iter()), record: Some(record), clock }
+        Self { source: Source::Pieces(pieces.into_iter()), record: Some(record), aboard: None, clock }
     }
 
     /// An answer as it comes.
@@ -48,7 +51,12 @@ impl Body {
         record: Record,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { source: Source::Stream(stream), record: Some(record), clock }
+        Self { source: Source::Stream(stream), record: Some(record), aboard: None, clock }
+    }
+
+    /// The stream that others read too, for the client whose request made the call.
+    pub(super) fn shared(stream: Reader, record: Record, aboard: Arc<Landed>, clock: Arc<dyn Clock>) -> Self {
+        Self { source: Source::Stream(Box::pin(stream)), record: Some(record), aboard: Some(aboard), clock }
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -88,6 +96,17 @@ impl Body {
                 record.keep = None;
                 record.ends(Outcome::Broken(error.kind));
             }
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // Without a flight the record stays, to be dropped after the source.
+        if let Some(aboard) = self.aboard.clone()
+            && let Some(record) = self.record.take()
+        {
+            aboard.leave(record);
         }
     }
 }

@@ -19,6 +19,10 @@ pub(super) fn cache_hit() {
     metrics::counter!(name::CACHE_HITS, "kind" => "exact").increment(1);
 }
 
+pub(super) fn coalesced() {
+    metrics::counter!(name::CACHE_HITS, "kind" => "coalesced").increment(1);
+}
+
 pub(super) fn embedding_late() {
     metrics::counter!(name::EMBEDDING_LATE).increment(1);
 }

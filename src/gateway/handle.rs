@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::asked;
 use super::choice::choose;
-use super::memory::Hit;
+use super::flight::{Landed, Route, Seat, What};
 use super::record::Record;
-use super::reply::{Refused, Served};
+use super::reply::{Refused, Served, landed};
 use super::timed::Timed;
 use super::wishes::Wishes;
 use super::{Gateway, count};
 use crate::admission::Caller;
-use crate::base::{DecisionId, Digest, Error, Seed};
-use crate::cache::Control;
+use crate::base::{Blame, DecisionId, Digest, Error, Kind, Seed};
+use crate::cache::{CacheOutcome, Control};
 use crate::chat::ChatRequest;
 use crate::dispatch::Reply;
 use crate::embed::Embedding;
@@ -33,13 +33,6 @@ pub struct Incoming {
     pub arrived: Duration,
 }
 
-/// Where the answer comes from.
-#[expect(clippy::large_enum_variant, reason = "one for a moment, on the stack of its request")]
-enum Source {
-    Memory(Hit),
-    Upstream(Reply),
-}
-
 impl Gateway {
     /// Serves one request.
     ///
@@ -47,24 +40,78 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Refused`], with the facts of the request if it was admitted.
-    pub async fn handle(&self, incoming: Incoming) -> Result<Served, Refused> {
+    pub async fn handle(self: &Arc<Self>, incoming: Incoming) -> Result<Served, Refused> {
         let Incoming { caller, request, wishes, control, arrived } = incoming;
         let live = self.live.load_full();
         let ticket = self.admission.admit(caller).map_err(Refused::at_the_door)?;
         let mut record = self.recorder.open(self.new_id(), ticket, Arc::new(request), live, arrived);
-        match self.answer(&mut record, &wishes, &control).await {
-            Ok(Source::Memory(hit)) => Ok(self.replay(record, hit)),
-            Ok(Source::Upstream(reply)) => Ok(self.pass_on(record, reply)),
+        match self.remembered(&mut record, &wishes, &control) {
+            Ok(Some(hit)) => Ok(self.replay(record, hit)),
+            Ok(None) => match route(&record, &control) {
+                Some(route) => self.together(record, route, wishes).await,
+                None => self.alone(record, &wishes).await,
+            },
             Err(error) => Err(Refused::of(record, error)),
         }
     }
 
-    async fn answer(&self, record: &mut Record, wishes: &Wishes, control: &Control) -> Result<Source, Error> {
+    /// A request that shares its answer with nobody.
+    async fn alone(&self, mut record: Record, wishes: &Wishes) -> Result<Served, Refused> {
+        match self.call(&mut record, wishes).await {
+            Ok(reply) => Ok(self.pass_on(record, reply)),
+            Err(error) => Err(Refused::of(record, error)),
+        }
+    }
+
+    /// A request that equal ones may join, or that joins one. When the call that it joined failed, one of those who
+    /// waited makes another, once; the others wait for that.
+    async fn together(self: &Arc<Self>, record: Record, route: Route, wishes: Wishes) -> Result<Served, Refused> {
+        let mut record = record;
+        let mut may_try_again = true;
+        loop {
+            let (gateway, wishes) = (Arc::clone(self), wishes.clone());
+            let flight = match self.flights.board(route, record, |record| gateway.fly(record, wishes)) {
+                Seat::First(flight) => {
+                    let landed = flight.landed().await;
+                    return match landed.take_record() {
+                        Some(record) => self.land(record, flight, &landed),
+                        None => Err(Refused::at_the_door(Error::new(Kind::Internal, "a request lost its record"))),
+                    };
+                }
+                Seat::Beside(flight, own) => {
+                    record = own;
+                    flight
+                }
+            };
+            record.cache = CacheOutcome::Coalesced;
+            record.waits_since(self.clock.monotonic());
+            let landed = flight.landed().await;
+            record.resumes(self.clock.monotonic(), Duration::ZERO);
+            match &landed.what {
+                What::Failed(error) if error.blame() != Blame::Client && may_try_again => {
+                    record.cache = CacheOutcome::Miss;
+                    may_try_again = false;
+                }
+                _ => {
+                    record.keep = None;
+                    return self.join(record, flight, &landed);
+                }
+            }
+        }
+    }
+
+    /// The call that is made for all who sit in a flight.
+    async fn fly(self: Arc<Self>, mut record: Record, wishes: Wishes) -> Landed {
+        match self.call(&mut record, &wishes).await {
+            Ok(reply) => landed(record, reply),
+            Err(error) => Landed::new(What::Failed(Box::new(error)), record),
+        }
+    }
+
+    /// Chooses and calls.
+    async fn call(&self, record: &mut Record, wishes: &Wishes) -> Result<Reply, Error> {
         let (request, live) = (Arc::clone(&record.request), Arc::clone(&record.live));
         let wanted = asked::understand(&request.view.model, wishes, record.caller(), &live)?;
-        if let Some(hit) = self.remembered(record, &wanted, wishes, control)? {
-            return Ok(Source::Memory(hit));
-        }
         let embedding = self.embed(request.prompt()).await;
         let features = live.features.extract(&request, embedding.as_ref());
         let seed = self.seed_of(record.id, wishes, record.caller());
@@ -76,7 +123,7 @@ impl Gateway {
         let run = self.dispatcher.run(&plan, &request, &wanted.catalog, seed, &journal);
         let (outcome, worked) = Timed::new(run, Arc::clone(&self.clock)).await;
         record.resumes(self.clock.monotonic(), worked);
-        outcome.map(Source::Upstream).map_err(|failure| failure.error)
+        outcome.map_err(|failure| failure.error)
     }
 
     /// The seed of a request's draws. The turns of one conversation share it, so that they tend to be answered by the
@@ -95,4 +142,12 @@ impl Gateway {
             Some(crate::embed::hashing::embed(prompt))
         })
     }
+}
+
+/// The flight that this request may share: none if its answer goes to no cache, or if it wants one that is made now.
+fn route(record: &Record, control: &Control) -> Option<Route> {
+    let fresh_only = control.no_cache || control.max_age == Some(Duration::ZERO);
+    let key = record.keep.as_ref().filter(|_| !fresh_only)?.key;
+    let view = &record.request.view;
+    Some(Route { key, stream: view.stream, include_usage: view.include_usage })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Gateway;
-use super::asked::Wanted;
+use super::asked::{self, Wanted};
 use super::record::{Keep, Record};
 use super::wishes::Wishes;
 use crate::base::{Error, Kind, ModelId};
@@ -27,17 +27,18 @@ impl Gateway {
     /// Looks into the exact cache. The record learns what came of it and, on a miss, where the answer belongs.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] of `cache-control` if the caller wants an answer from memory or none, and there is none.
+    /// What [`asked::understand`] says of the request; [`Kind::NotFound`] of `cache-control` if the caller wants an answer from memory or none, and there is none.
     pub(super) fn remembered(
         &self,
         record: &mut Record,
-        wanted: &Wanted<'_>,
         wishes: &Wishes,
         control: &Control,
     ) -> Result<Option<Hit>, Error> {
+        let (request, live) = (Arc::clone(&record.request), Arc::clone(&record.live));
+        let wanted = asked::understand(&request.view.model, wishes, record.caller(), &live)?;
         let control = Control { no_store: control.no_store || wishes.no_cache, ..*control };
         let gate = cache::gate(self.cache.config().repeats, &control, &record.request);
-        let looked = gate.and_then(|()| key_of(record, wanted)).map(|key| {
+        let looked = gate.and_then(|()| key_of(record, &wanted)).map(|key| {
             let found = self.cache.get(&key, &control, self.clock.now());
             let hit = found.and_then(|entry| Some(Hit { bytes: self.replay_of(record, &entry)?, entry }));
             (key, hit)

@@ -11,6 +11,7 @@ mod count;
 mod embed_upstream;
 mod evaluators;
 mod feedback;
+mod flight;
 mod handle;
 mod inspect;
 mod live;
@@ -111,6 +112,7 @@ pub struct Gateway {
     seed: u64,
     config: Config,
     recorder: Arc<Recorder>,
+    flights: Arc<flight::Flights>,
     /// When the deciding policy was published, microseconds since the epoch.
     published: AtomicU64,
     /// Feedback takes turns by decision; one lock for many decisions is enough.
@@ -135,8 +137,22 @@ impl Gateway {
         });
         let published = AtomicU64::new(clock.now().0);
         let live = ArcSwap::from_pointee(live);
-        let turns = Default::default();
-        Self { live, admission, cache, embedder, dispatcher, ledger, clock, seed, config, recorder, published, turns }
+        let (turns, flights) = (Default::default(), Arc::default());
+        Self {
+            live,
+            admission,
+            cache,
+            embedder,
+            dispatcher,
+            ledger,
+            clock,
+            seed,
+            config,
+            recorder,
+            flights,
+            published,
+            turns,
+        }
     }
 
     /// What is in force now.

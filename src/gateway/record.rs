@@ -75,6 +75,7 @@ impl Recorder {
             answer: None,
             cache: CacheOutcome::Bypass,
             keep: None,
+            answered_others: false,
             outcome: None,
         })))
     }
@@ -115,6 +116,8 @@ pub(super) struct Open {
     pub(super) cache: CacheOutcome,
     /// Where the answer goes in the cache if it turns out good, and its bytes so far.
     pub(super) keep: Option<Keep>,
+    /// Others have its answer whole, though its own client hung up.
+    pub(super) answered_others: bool,
     outcome: Option<Outcome>,
 }
 
@@ -218,6 +221,14 @@ impl Record {
         }
     }
 
+    /// These bytes, in place of those noted so far, may go to the cache.
+    pub(super) fn keep_instead(&mut self, pieces: &[Bytes]) {
+        if let Some(keep) = &mut self.keep {
+            (keep.sent, keep.size) = (Vec::new(), 0);
+        }
+        pieces.iter().for_each(|piece| self.keep(piece));
+    }
+
     /// Milliseconds of own work so far.
     pub(super) fn overhead_ms(&self) -> f64 {
         (self.recorder.ms_since(self.arrived) - milliseconds(self.waited)).max(0.0)
@@ -265,7 +276,7 @@ impl Open {
         let since = |moment: Duration| milliseconds(moment.saturating_sub(self.arrived));
         let total_ms = self.recorder.ms_since(self.arrived);
         let last = attempts.iter().rfind(|attempt| attempt.error.is_none());
-        let from_cache = matches!(self.cache, CacheOutcome::Hit | CacheOutcome::Semantic);
+        let from_cache = !self.cache.is_fresh();
         let (served, model) = self.served.take().map_or((None, None), |(served, model)| (Some(served), model));
         let completed = Completed {
             id: self.id,
@@ -303,7 +314,8 @@ impl Settled {
     /// Judges the answer, keeps it if it is good, and appends the event (by dropping itself).
     fn follow_up(mut self) {
         let served = self.completed.as_ref().is_some_and(|completed| completed.outcome == Outcome::Served);
-        let fresh = !matches!(self.open.cache, CacheOutcome::Hit | CacheOutcome::Semantic);
+        let served = served || self.open.answered_others;
+        let fresh = self.open.cache.is_fresh();
         if let (Some(answer), Some(completed), true) = (&self.answer, &mut self.completed, served && fresh) {
             completed.scores = evaluators::evaluate(&self.open.request.view, answer);
             if let Some(keep) = self.open.keep.take().filter(|_| cache::keepable(answer)) {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::body::Body;
 use super::choice::Choice;
+use super::flight::{Flight, Flow, Landed, What, again};
 use super::memory::{Hit, Replay, replay_id};
 use super::record::Record;
 use super::{Gateway, count};
-use crate::base::{DecisionId, DeploymentId, Error, ModelId, Usd};
+use crate::base::{DecisionId, DeploymentId, Error, Kind, ModelId, Usd};
 use crate::cache::CacheOutcome;
 use crate::chat::Answer;
 use crate::dispatch::{Attempt, Reply, ReplyBody};
@@ -23,7 +24,7 @@ pub struct Facts {
     pub deployment: Option<DeploymentId>,
     /// The model of that deployment.
     pub model: Option<ModelId>,
-    /// Why that one: `policy`, `single`, `pinned`, `fallback`, `cache`.
+    /// Why that one: `policy`, `single`, `pinned`, `fallback`, `cache`, `coalesced`.
     pub reason: Option<&'static str>,
     /// The probability with which the first choice was drawn.
     pub propensity: Option<f64>,
@@ -103,40 +104,125 @@ impl Gateway {
         }
     }
 
-    /// An answer from upstream.
+    /// An answer from upstream, for one.
     pub(super) fn pass_on(&self, mut record: Record, reply: Reply) -> Served {
-        let model = record.live.catalog.deployment(reply.served.as_str()).map(|deployment| deployment.model.clone());
-        let chosen = record.choice.as_ref().map(|choice| (choice.arm().deployment.clone(), choice.mode));
-        let reason = chosen.map(|(first, mode)| match mode {
-            _ if first != reply.served => "fallback",
-            Mode::Policy => "policy",
-            Mode::Single => "single",
-            Mode::Pinned => "pinned",
-        });
-        let mut told = Facts {
-            deployment: Some(reply.served.clone()),
-            model: model.clone(),
-            reason,
-            attempts: reply.failed.len() + 1,
-            upstream_request_id: reply.upstream_request_id,
-            ..facts(&record)
-        };
-        record.served = Some((reply.served, model));
+        let told = made(&mut record, reply.served, reply.upstream_request_id);
         let clock = Arc::clone(&self.clock);
         record.waits_since(self.clock.monotonic());
         match reply.body {
             ReplyBody::Whole { bytes, answer, .. } => {
-                told.cost_usd = Record::cost(&record.journal.attempts());
                 record.answer = Some(*answer);
                 record.keep(&bytes);
                 Served { facts: told, stream: false, body: Body::whole(bytes, record, clock) }
             }
             ReplyBody::Stream(stream) => {
-                told.cost_usd = None;
-                Served { facts: told, stream: true, body: Body::stream(stream, record, clock) }
+                let facts = Facts { cost_usd: None, ..told };
+                Served { facts, stream: true, body: Body::stream(stream, record, clock) }
             }
         }
     }
+
+    /// An answer that others may share, for the request that made the call.
+    pub(super) fn land(
+        &self,
+        mut record: Record,
+        flight: Arc<Flight>,
+        landed: &Arc<Landed>,
+    ) -> Result<Served, Refused> {
+        let Some((served, _)) = landed.served.clone() else {
+            let error = match &landed.what {
+                What::Failed(error) => again(error),
+                _ => Error::new(Kind::Internal, "an answer came from nobody"),
+            };
+            return Err(Refused::of(record, error));
+        };
+        let told = made(&mut record, served, landed.upstream_request_id.clone());
+        let clock = Arc::clone(&self.clock);
+        record.waits_since(self.clock.monotonic());
+        match &landed.what {
+            What::Whole(answer) => {
+                Ok(Served { facts: told, stream: false, body: Body::whole(answer.0.clone(), record, clock) })
+            }
+            What::Stream(flow) => {
+                let reader = flow.reader(flight, Arc::clone(landed));
+                let facts = Facts { cost_usd: None, ..told };
+                Ok(Served { facts, stream: true, body: Body::shared(reader, record, Arc::clone(landed), clock) })
+            }
+            What::Failed(error) => Err(Refused::of(record, again(error))),
+        }
+    }
+
+    /// The same answer, for a request that joined the call of another.
+    pub(super) fn join(
+        &self,
+        mut record: Record,
+        flight: Arc<Flight>,
+        landed: &Arc<Landed>,
+    ) -> Result<Served, Refused> {
+        if let What::Failed(error) = &landed.what {
+            return Err(Refused::of(record, again(error)));
+        }
+        count::coalesced();
+        record.served.clone_from(&landed.served);
+        let (deployment, model) = landed.served.clone().map_or((None, None), |(by, model)| (Some(by), model));
+        let facts = Facts {
+            deployment,
+            model,
+            reason: Some("coalesced"),
+            cost_usd: Some(Usd::ZERO),
+            upstream_request_id: landed.upstream_request_id.clone(),
+            ..facts(&record)
+        };
+        let clock = Arc::clone(&self.clock);
+        record.waits_since(self.clock.monotonic());
+        Ok(match &landed.what {
+            What::Stream(flow) => {
+                let reader = Box::pin(flow.reader(flight, Arc::clone(landed)));
+                Served { facts, stream: true, body: Body::stream(reader, record, clock) }
+            }
+            What::Whole(answer) => {
+                record.answer = Some(answer.1.clone());
+                Served { facts, stream: false, body: Body::whole(answer.0.clone(), record, clock) }
+            }
+            What::Failed(error) => return Err(Refused::of(record, again(error))),
+        })
+    }
+}
+
+/// A reply, put where all who wait for it can have it.
+pub(super) fn landed(mut record: Record, reply: Reply) -> Landed {
+    let model = record.live.catalog.deployment(reply.served.as_str()).map(|deployment| deployment.model.clone());
+    let what = match reply.body {
+        ReplyBody::Whole { bytes, answer, .. } => {
+            record.answer = Some((*answer).clone());
+            record.served = Some((reply.served.clone(), model.clone()));
+            record.keep(&bytes);
+            What::Whole(Box::new((bytes, *answer)))
+        }
+        ReplyBody::Stream(stream) => {
+            record.served = Some((reply.served.clone(), model.clone()));
+            What::Stream(Flow::new(stream))
+        }
+    };
+    Landed::new(what, record).by((reply.served, model), reply.upstream_request_id)
+}
+
+/// Writes down who answers, and tells it.
+fn made(record: &mut Record, served: DeploymentId, upstream_request_id: Option<String>) -> Facts {
+    let model = record.live.catalog.deployment(served.as_str()).map(|deployment| deployment.model.clone());
+    let chosen = record.choice.as_ref().map(|choice| (choice.arm().deployment.clone(), choice.mode));
+    let reason = chosen.map(|(first, mode)| match mode {
+        _ if first != served => "fallback",
+        Mode::Policy => "policy",
+        Mode::Single => "single",
+        Mode::Pinned => "pinned",
+    });
+    record.served = Some((served.clone(), model.clone()));
+    // A stream's own attempt is not in the journal yet.
+    let streams = record.request.view.stream;
+    let known = facts(record);
+    let attempts = known.attempts + usize::from(streams);
+    Facts { deployment: Some(served), model, reason, attempts, upstream_request_id, ..known }
 }
 
 /// What is known of the request as it stands.

@@ -26,7 +26,7 @@ pub(super) async fn completions(
     complete(&gateway, Endpoint::Completions, request).await
 }
 
-async fn complete(gateway: &Gateway, endpoint: Endpoint, request: Request<Body>) -> Result<Response, Failed> {
+async fn complete(gateway: &Arc<Gateway>, endpoint: Endpoint, request: Request<Body>) -> Result<Response, Failed> {
     let (parts, caller, body) = intake::json_body(gateway, request).await?;
     let arrived = gateway.clock().monotonic();
     let request = ChatRequest::parse(endpoint, body)?;

@@ -8,4 +8,5 @@ mod faithful;
 mod house;
 mod mutated;
 mod routes;
+mod together;
 mod upstream;
