@@ -22,7 +22,11 @@ const DRAWS: usize = 1_000;
 
 /// Run the offline benchmark: what routing policies are worth on public outcomes, with the baselines that beat them.
 #[derive(Debug, Arguments)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Something else than routing.
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Only these bundled sets.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     set: Vec<String>,
@@ -49,11 +53,20 @@ pub struct Args {
     html: Option<PathBuf>,
 }
 
+/// What else can be examined.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    Cache(super::bench_cache::Args),
+}
+
 /// Runs the benchmark and prints it.
 ///
 /// # Errors
 /// [`Failure`] if a set, a router or a file cannot be read, or a result cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(Other::Cache(args)) = &args.other {
+        return super::bench_cache::run(args);
+    }
     let routers = chosen(args)?;
     let (tables, notes) = tables(args)?;
     let projection = Projection::of(&datasets::table(datasets::CONTEXT_SET)?);

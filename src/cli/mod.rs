@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks by printing")]
 
 pub mod bench;
+pub mod bench_cache;
 pub mod check;
 pub mod datasets;
 pub mod demo;

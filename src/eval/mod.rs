@@ -17,6 +17,7 @@ pub mod new_arm;
 pub mod offline;
 pub mod ope;
 pub mod report;
+pub mod reuse;
 pub mod routers;
 pub mod split;
 pub mod stream;

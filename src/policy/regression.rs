@@ -384,7 +384,11 @@ mod tests {
 
     /// Two arms that differ in their bias alone, or on every context.
     fn told_apart_by_context(slope: f64) -> f64 {
-        let looser = Prior { looser_ridges: vec![vec![2.0, 20.0, 20.0], vec![2.0, 1.0, 1.0]], ridge: vec![2.0, 200.0, 200.0], ..prior(3) };
+        let looser = Prior {
+            looser_ridges: vec![vec![2.0, 20.0, 20.0], vec![2.0, 1.0, 1.0]],
+            ridge: vec![2.0, 200.0, 200.0],
+            ..prior(3)
+        };
         let mut sums = vec![Sums::new(3); 2];
         for i in 0..400 {
             let x = [1.0, Seed(i).uniform("x") - 0.5, Seed(i).uniform("z") - 0.5];

@@ -15,6 +15,7 @@ mod ledger;
 mod ope;
 mod policy;
 mod retrain;
+mod reuse;
 mod samples;
 mod simulate;
 mod support;

@@ -7,6 +7,10 @@
 //! the floor is the posterior mean of the curve at `s`. Strength is shared through the prior alone, which is
 //! learned by stochastic empirical Bayes: every label moves it a little towards its entry's posterior.
 
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
 /// Cells along the threshold axis: 0.55 to 1.03 in steps of 0.015.
 const THRESHOLDS: usize = 33;
 /// Cells along the slope axis: 8 to 200 in equal ratios.
@@ -18,11 +22,15 @@ pub const LEAST_SIMILARITY: f64 = 0.6;
 /// Pairs kept for one entry; the oldest go first.
 const PAIRS: usize = 64;
 
-/// The exponent `g (s - t)` of one cell, clipped where a double can no longer tell.
-fn exponent(cell: usize, similarity: f64) -> f64 {
-    let threshold = 0.55 + 0.015 * (cell / SLOPES) as f64;
-    let slope = 8.0 * 25_f64.powf((cell % SLOPES) as f64 / (SLOPES - 1) as f64);
-    (slope * (similarity - threshold)).clamp(-40.0, 40.0)
+/// The exponents `g (s - t)` of all cells, threshold-major, clipped where a double can no longer tell.
+fn exponents(similarity: f64) -> impl Iterator<Item = f64> {
+    static GRID: LazyLock<[f64; SLOPES]> =
+        LazyLock::new(|| std::array::from_fn(|k| 8.0 * 25_f64.powf(k as f64 / (SLOPES - 1) as f64)));
+    let slopes: &[f64; SLOPES] = &GRID;
+    (0..THRESHOLDS).flat_map(move |i| {
+        let distance = similarity - (0.55 + 0.015 * i as f64);
+        slopes.iter().map(move |slope| (slope * distance).clamp(-40.0, 40.0))
+    })
 }
 
 /// `ln(1 / (1 + exp(-z)))`.
@@ -31,7 +39,7 @@ fn log_sigmoid(z: f64) -> f64 {
 }
 
 /// One verdict about one entry: at this similarity its answer was right, or was not.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// Cosine of the entry's prompt and the prompt that was judged.
     pub similarity: f64,
@@ -39,10 +47,12 @@ pub struct Pair {
     pub right: bool,
 }
 
-/// What is known of one entry.
+/// What is known of one entry: its verdicts, and the log-likelihood of every cell that they add up to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
     pairs: Vec<Pair>,
+    /// Empty as long as there are no pairs.
+    log_likelihood: Vec<f64>,
 }
 
 impl Evidence {
@@ -53,10 +63,24 @@ impl Evidence {
     }
 
     fn push(&mut self, pair: Pair) {
-        if self.pairs.len() == PAIRS {
-            self.pairs.remove(0);
-        }
         self.pairs.push(pair);
+        if self.pairs.len() > PAIRS {
+            self.pairs.remove(0);
+            // Added up anew rather than subtracted, so that it is the same bits as after a restart.
+            self.log_likelihood.clear();
+            for at in 0..self.pairs.len() {
+                self.add(self.pairs[at]);
+            }
+        } else {
+            self.add(pair);
+        }
+    }
+
+    fn add(&mut self, pair: Pair) {
+        self.log_likelihood.resize(CELLS, 0.0);
+        for (total, z) in self.log_likelihood.iter_mut().zip(exponents(pair.similarity)) {
+            *total += log_sigmoid(if pair.right { z } else { -z });
+        }
     }
 }
 
@@ -100,16 +124,9 @@ impl Prior {
         if evidence.pairs.is_empty() {
             return self.weights.clone();
         }
-        let mut log_likelihood = vec![0.0; CELLS];
-        for pair in &evidence.pairs {
-            for (cell, total) in log_likelihood.iter_mut().enumerate() {
-                let z = exponent(cell, pair.similarity);
-                *total += log_sigmoid(if pair.right { z } else { -z });
-            }
-        }
-        let greatest = log_likelihood.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let mut weights: Vec<f64> =
-            self.weights.iter().zip(&log_likelihood).map(|(w, l)| w * (l - greatest).exp()).collect();
+        let greatest = evidence.log_likelihood.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let likelihoods = evidence.log_likelihood.iter().map(|l| (l - greatest).exp());
+        let mut weights: Vec<f64> = self.weights.iter().zip(likelihoods).map(|(w, l)| w * l).collect();
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|w| *w /= sum);
         weights
@@ -118,11 +135,7 @@ impl Prior {
     /// The estimated probability that this entry's answer is right for a prompt this similar.
     #[must_use]
     pub fn right(&self, evidence: &Evidence, similarity: f64) -> f64 {
-        self.posterior(evidence)
-            .iter()
-            .enumerate()
-            .map(|(cell, weight)| weight / (1.0 + (-exponent(cell, similarity)).exp()))
-            .sum()
+        self.posterior(evidence).iter().zip(exponents(similarity)).map(|(weight, z)| weight / (1.0 + (-z).exp())).sum()
     }
 
     /// Learns from a verdict about an entry. Verdicts below [`LEAST_SIMILARITY`] teach nothing.

@@ -19,28 +19,59 @@ pub enum Veto {
     Antonym,
     /// The same content words in another order: roles may be swapped.
     Order,
+    /// One side has a word, the other the same with a prefix that denies it: eligible, ineligible.
+    Prefix,
 }
 
-/// The rule that forbids this reuse, if one does.
+impl Veto {
+    /// Every rule, in the order in which they are asked.
+    pub const ALL: [Self; 5] = [Self::Numbers, Self::Negation, Self::Antonym, Self::Order, Self::Prefix];
+
+    /// Its name, in metrics and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Numbers => "numbers",
+            Self::Negation => "negation",
+            Self::Antonym => "antonym",
+            Self::Order => "order",
+            Self::Prefix => "prefix",
+        }
+    }
+
+    fn forbids(self, stored: &[String], asked: &[String]) -> bool {
+        match self {
+            Self::Numbers => numbers(stored) != numbers(asked),
+            Self::Negation => {
+                let (denials, others) = (negations(stored), negations(asked));
+                denials % 2 != others % 2 || (denials == 0) != (others == 0)
+            }
+            Self::Antonym => opposed(stored, asked),
+            Self::Order => {
+                let (first, second) = (content(stored), content(asked));
+                first != second && counted(&first) == counted(&second)
+            }
+            Self::Prefix => denied(stored, asked) || denied(asked, stored),
+        }
+    }
+}
+
+/// The first rule that forbids this reuse, if one does.
 #[must_use]
 pub fn veto(stored: &str, asked: &str) -> Option<Veto> {
     let (stored, asked) = (words(stored), words(asked));
-    if numbers(&stored) != numbers(&asked) {
-        return Some(Veto::Numbers);
-    }
-    let (denials, others) = (negations(&stored), negations(&asked));
-    if denials % 2 != others % 2 || (denials == 0) != (others == 0) {
-        return Some(Veto::Negation);
-    }
-    if opposed(&stored, &asked) {
-        return Some(Veto::Antonym);
-    }
-    let (first, second) = (content(&stored), content(&asked));
-    (first != second && counted(&first) == counted(&second)).then_some(Veto::Order)
+    Veto::ALL.into_iter().find(|rule| rule.forbids(&stored, &asked))
+}
+
+/// All rules that forbid this reuse.
+#[must_use]
+pub fn vetoes(stored: &str, asked: &str) -> Vec<Veto> {
+    let (stored, asked) = (words(stored), words(asked));
+    Veto::ALL.into_iter().filter(|rule| rule.forbids(&stored, &asked)).collect()
 }
 
 /// Lower-case words; apostrophes vanish, so that "don't" is "dont".
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     let text: String = text.to_lowercase().chars().filter(|c| !matches!(c, '\'' | '\u{2019}')).collect();
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
@@ -66,12 +97,24 @@ fn negations(words: &[String]) -> usize {
 fn opposed(stored: &[String], asked: &[String]) -> bool {
     let has = |side: &[String], word: &str| side.iter().any(|w| w == word);
     ANTONYMS.iter().any(|&(one, other)| {
-        let swapped = |one: &str, other: &str| {
-            has(stored, one) && has(asked, other) && !has(asked, one) && !has(stored, other)
-        };
+        let swapped =
+            |one: &str, other: &str| has(stored, one) && has(asked, other) && !has(asked, one) && !has(stored, other);
         swapped(one, other) || swapped(other, one)
     })
 }
+
+/// Whether `other` has a word of `side` with a denying prefix that neither side has both of.
+fn denied(side: &[String], other: &[String]) -> bool {
+    let has = |side: &[String], word: &str| side.iter().any(|w| w == word);
+    let bare = |word: &str| {
+        let bare = PREFIXES.iter().filter_map(|prefix| word.strip_prefix(prefix));
+        bare.filter(|bare| bare.len() >= 4).any(|bare| has(side, bare) && !has(other, bare))
+    };
+    other.iter().any(|word| !has(side, word) && bare(word))
+}
+
+/// Prefixes that turn a word into its opposite, where the word without them is one too.
+const PREFIXES: &[&str] = &["un", "in", "im", "ir", "il", "non", "dis", "de", "anti", "mis"];
 
 /// The words that carry the meaning, stemmed, in order.
 fn content(words: &[String]) -> Vec<&str> {
@@ -98,48 +141,123 @@ fn counted<'a>(words: &[&'a str]) -> BTreeMap<&'a str, usize> {
 
 /// Words and their opposites.
 const ANTONYMS: &[(&str, &str)] = &[
-    ("accept", "reject"), ("add", "remove"), ("advantages", "disadvantages"), ("allow", "deny"), ("always",
-    "never"), ("ascending", "descending"), ("before", "after"), ("best", "worst"), ("better", "worse"),
-    ("boy", "girl"), ("bull", "bear"), ("buy", "sell"), ("call", "put"), ("cheap", "expensive"), ("client",
-    "server"), ("credit", "debit"), ("day", "night"), ("deposit", "withdraw"), ("domestic", "international"),
-    ("east", "west"), ("enable", "disable"), ("encrypt", "decrypt"), ("fast", "slow"), ("first", "last"),
-    ("fixed", "variable"), ("gain", "lose"), ("gain", "loss"), ("good", "bad"), ("gross", "net"), ("he",
-    "she"), ("high", "low"), ("highest", "lowest"), ("him", "her"), ("his", "her"), ("hot", "cold"),
-    ("husband", "wife"), ("import", "export"), ("in", "out"), ("inbound", "outbound"), ("include", "exclude"),
-    ("increase", "decrease"), ("input", "output"), ("install", "uninstall"), ("internal", "external"),
-    ("left", "right"), ("legal", "illegal"), ("lend", "borrow"), ("lock", "unlock"), ("login", "logout"),
-    ("long", "short"), ("male", "female"), ("man", "woman"), ("max", "min"), ("maximum", "minimum"), ("men",
-    "women"), ("more", "less"), ("morning", "evening"), ("mother", "father"), ("north", "south"), ("old",
-    "new"), ("older", "younger"), ("on", "off"), ("open", "close"), ("possible", "impossible"), ("pros",
-    "cons"), ("public", "private"), ("push", "pull"), ("read", "write"), ("rich", "poor"), ("roth",
-    "traditional"), ("row", "column"), ("safe", "dangerous"), ("send", "receive"), ("simple", "compound"),
-    ("single", "married"), ("start", "stop"), ("summer", "winter"), ("today", "tomorrow"), ("today",
-    "yesterday"), ("true", "false"), ("up", "down"), ("upgrade", "downgrade"), ("upload", "download"), ("win",
-    "lose"),
+    ("accept", "reject"),
+    ("add", "remove"),
+    ("advantages", "disadvantages"),
+    ("allow", "deny"),
+    ("always", "never"),
+    ("ascending", "descending"),
+    ("before", "after"),
+    ("best", "worst"),
+    ("better", "worse"),
+    ("boy", "girl"),
+    ("bull", "bear"),
+    ("buy", "sell"),
+    ("call", "put"),
+    ("cheap", "expensive"),
+    ("client", "server"),
+    ("credit", "debit"),
+    ("day", "night"),
+    ("deposit", "withdraw"),
+    ("domestic", "international"),
+    ("east", "west"),
+    ("enable", "disable"),
+    ("encrypt", "decrypt"),
+    ("fast", "slow"),
+    ("first", "last"),
+    ("fixed", "variable"),
+    ("gain", "lose"),
+    ("gain", "loss"),
+    ("good", "bad"),
+    ("gross", "net"),
+    ("he", "she"),
+    ("high", "low"),
+    ("highest", "lowest"),
+    ("him", "her"),
+    ("his", "her"),
+    ("hot", "cold"),
+    ("husband", "wife"),
+    ("import", "export"),
+    ("in", "out"),
+    ("inbound", "outbound"),
+    ("include", "exclude"),
+    ("increase", "decrease"),
+    ("input", "output"),
+    ("install", "uninstall"),
+    ("internal", "external"),
+    ("left", "right"),
+    ("legal", "illegal"),
+    ("lend", "borrow"),
+    ("lock", "unlock"),
+    ("login", "logout"),
+    ("long", "short"),
+    ("male", "female"),
+    ("man", "woman"),
+    ("max", "min"),
+    ("maximum", "minimum"),
+    ("men", "women"),
+    ("more", "less"),
+    ("morning", "evening"),
+    ("mother", "father"),
+    ("north", "south"),
+    ("old", "new"),
+    ("older", "younger"),
+    ("on", "off"),
+    ("open", "close"),
+    ("possible", "impossible"),
+    ("pros", "cons"),
+    ("public", "private"),
+    ("push", "pull"),
+    ("read", "write"),
+    ("rich", "poor"),
+    ("roth", "traditional"),
+    ("row", "column"),
+    ("safe", "dangerous"),
+    ("send", "receive"),
+    ("simple", "compound"),
+    ("single", "married"),
+    ("start", "stop"),
+    ("summer", "winter"),
+    ("today", "tomorrow"),
+    ("today", "yesterday"),
+    ("true", "false"),
+    ("up", "down"),
+    ("upgrade", "downgrade"),
+    ("upload", "download"),
+    ("win", "lose"),
 ];
 
 /// Words that deny; apostrophes left out.
-const NEGATIONS: &[&str] = &[
-    "arent", "cannot", "cant", "couldnt", "didnt", "doesnt", "dont", "except", "isnt", "neither", "never",
-    "no", "nobody", "none", "nor", "not", "nothing", "nowhere", "shouldnt", "unless", "without", "wont",
-    "wouldnt",
+pub(super) const NEGATIONS: &[&str] = &[
+    "arent", "cannot", "cant", "couldnt", "didnt", "doesnt", "dont", "except", "isnt", "neither", "never", "no",
+    "nobody", "none", "nor", "not", "nothing", "nowhere", "shouldnt", "unless", "without", "wont", "wouldnt",
 ];
 
 /// Number words and their digits.
 const NUMBER_WORDS: &[(&str, &str)] = &[
-    ("eight", "8"), ("eleven", "11"), ("five", "5"), ("four", "4"), ("nine", "9"), ("seven", "7"), ("six",
-    "6"), ("ten", "10"), ("three", "3"), ("twelve", "12"), ("two", "2"), ("zero", "0"),
+    ("eight", "8"),
+    ("eleven", "11"),
+    ("five", "5"),
+    ("four", "4"),
+    ("nine", "9"),
+    ("seven", "7"),
+    ("six", "6"),
+    ("ten", "10"),
+    ("three", "3"),
+    ("twelve", "12"),
+    ("two", "2"),
+    ("zero", "0"),
 ];
 
 /// Words that carry no content of their own.
-const STOP_WORDS: &[&str] = &[
-    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "by", "can",
-    "could", "d", "did", "do", "does", "for", "from", "get", "give", "got", "had", "has", "have", "he", "her",
-    "here", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "ll", "m", "made",
-    "make", "may", "me", "might", "must", "my", "need", "o", "of", "on", "or", "our", "please", "re", "s",
-    "shall", "she", "should", "show", "so", "some", "such", "t", "tell", "than", "that", "the", "their",
-    "them", "then", "there", "these", "they", "this", "those", "to", "us", "ve", "want", "was", "we", "were",
-    "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
+pub(super) const STOP_WORDS: &[&str] = &[
+    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "by", "can", "could", "d",
+    "did", "do", "does", "for", "from", "get", "give", "got", "had", "has", "have", "he", "her", "here", "him", "his",
+    "how", "i", "if", "in", "into", "is", "it", "its", "just", "ll", "m", "made", "make", "may", "me", "might", "must",
+    "my", "need", "o", "of", "on", "or", "our", "please", "re", "s", "shall", "she", "should", "show", "so", "some",
+    "such", "t", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those",
+    "to", "us", "ve", "want", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why",
+    "will", "with", "would", "you", "your",
 ];
 
 #[cfg(test)]
@@ -158,6 +276,7 @@ mod tests {
         assert_eq!(veto("Status of order 4711", "Status of order 4712"), Some(Veto::Numbers));
         assert_eq!(veto("Can I cancel?", "Can't I cancel?"), Some(Veto::Negation));
         assert_eq!(veto("How to enable 2FA", "How to disable 2FA"), Some(Veto::Antonym));
+        assert_eq!(veto("Who is eligible for it?", "Who is ineligible for it?"), Some(Veto::Prefix));
         assert_eq!(veto("Did Germany invade Poland?", "Did Poland invade Germany?"), Some(Veto::Order));
     }
 

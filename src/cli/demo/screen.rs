@@ -109,7 +109,9 @@ fn headline(run: &Run) -> Vec<String> {
 fn table(run: &Run) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["provider", "$/M in", "out", "requests", "", "first", "lately", "quality", "spent", "mean ms", "alone", "spent"]);
+    table.set_header([
+        "provider", "$/M in", "out", "requests", "", "first", "lately", "quality", "spent", "mean ms", "alone", "spent",
+    ]);
     for share in run.shares() {
         let known = |value: Option<f64>, digits: usize| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
