@@ -28,14 +28,15 @@ fn main() {
     );
     for (set, table, contexts) in &worlds {
         let world = Rehearsal::new(table, contexts, 0.01);
-        for (lean, gain) in [(Lean::Learned, 0.02), (Lean::Oracle, 0.02), (Lean::Nowhere, 0.0)] {
-            if let Some(target) = world.target(lean, gain) {
-                errors(set, &world, &target, lean, runs(400), threads);
-            }
+        for (lean, share) in [(Lean::Learned, 1.0), (Lean::Oracle, 0.5), (Lean::Nowhere, 0.5)] {
+            errors(set, &world, &world.leaning(lean, share), lean, runs(400), threads);
         }
     }
     println!("\nthe gate, floor .03, 20,000 events watched at every one, alpha .05");
-    println!("{:<16}{:<10}{:>8}{:>8}{:>10}{:>10}", "set", "target", "gain", "runs", "promoted", "median at");
+    println!(
+        "{:<16}{:<10}{:>8}{:>8}{:>10}{:>10}{:>8}",
+        "set", "target", "gain", "runs", "promoted", "median at", "refused"
+    );
     for (set, table, contexts) in &worlds {
         let world = Rehearsal::new(table, contexts, 0.03);
         for (lean, gain, count) in [(Lean::Learned, 0.02, 50), (Lean::Oracle, 0.02, 50), (Lean::Nowhere, 0.0, 200)] {
@@ -74,21 +75,22 @@ fn errors(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize
 
 fn promoted(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize, threads: usize) {
     let gate = Gate { floor: 0.03, ..Gate::default() };
-    let mut after: Vec<u64> = spread(runs, threads, &|| {}, |run| {
+    let verdicts: Vec<Result<u64, f64>> = spread(runs, threads, &|| {}, |run| {
         let (rounds, support) = world.log(target, 20_000, 0.03, run as u64);
         let told = Told { covered: support.share().unwrap_or(0.0), ..Told::default() };
         match gate.judge(&rounds, &told).verdict {
-            Verdict::Promote { after } => Some(after),
-            Verdict::Keep(_) | Verdict::More { .. } => None,
+            Verdict::Promote { after } => Ok(after),
+            Verdict::Keep(_) => Err(1.0),
+            Verdict::More { .. } => Err(0.0),
         }
-    })
-    .into_iter()
-    .flatten()
-    .collect();
+    });
+    let refused: f64 = verdicts.iter().filter_map(|verdict| verdict.err()).sum();
+    let mut after: Vec<u64> = verdicts.into_iter().filter_map(Result::ok).collect();
     after.sort_unstable();
     let median = after.get(after.len() / 2).map_or_else(|| "-".to_owned(), u64::to_string);
     let lean = format!("{lean:?}");
-    println!("{set:<16}{lean:<10}{:>8.4}{runs:>8}{:>10.3}{median:>10}", target.gain, after.len() as f64 / runs as f64);
+    let promoted = after.len() as f64 / runs as f64;
+    println!("{set:<16}{lean:<10}{:>8.4}{runs:>8}{promoted:>10.3}{median:>10}{refused:>8}", target.gain);
 }
 
 /// Answers are right or wrong: right in eight of ten, by the canary less often.

@@ -1,7 +1,7 @@
 //! How long training and evaluation take on a large ledger, and how much memory: `cargo bench --bench retrain`.
 //!
 //! Makes ledgers of 100,000, 300,000 and 1,000,000 decisions, all answered and judged, and runs the real binary on them.
-//! Other sizes: `cargo bench --bench retrain -- 20000`.
+//! Other sizes: `cargo bench --bench retrain -- 20000`. `POINTSMAN_BINARY` names another binary than the one just built.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -47,8 +47,10 @@ async fn main() {
 
 /// Seconds, and megabytes at the peak.
 fn run(folder: &Path, arguments: &[&str]) -> (f64, u64) {
+    let binary = std::env::var_os("POINTSMAN_BINARY");
+    let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_pointsman").into());
     let start = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+    let mut child = Command::new(binary)
         .args(arguments)
         .env_clear()
         .env("HOME", folder)

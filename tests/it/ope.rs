@@ -290,3 +290,49 @@ mod on_a_log {
         insta::assert_snapshot!(complaint, @"pointsman: the log cannot tell: no decision is in it");
     }
 }
+
+/// The bars of `cargo bench --bench gate`, with fewer runs.
+mod rehearsed {
+    use pointsman::cli::datasets::table;
+    use pointsman::eval::ope::gate::Told;
+    use pointsman::eval::ope::rehearse::{Lean, Rehearsal, Target};
+    use pointsman::eval::ope::{Estimator, Gate, Verdict};
+    use pointsman::eval::stream::Projection;
+
+    fn world(floor: f64) -> Rehearsal {
+        let table = table("paretobandit").expect("bundled");
+        Rehearsal::new(&table, &Projection::of(&table).contexts(&table), floor)
+    }
+
+    #[test]
+    fn doubly_robust_is_near_where_inverse_propensities_are_far() {
+        let world = world(0.01);
+        let target = world.leaning(Lean::Oracle, 0.5);
+        let error = |estimator: Estimator| {
+            let of = |run| {
+                let (rounds, _) = world.log(&target, 1_000, 0.01, run);
+                estimator.estimate(&rounds).expect("an estimate") - world.served() - target.gain
+            };
+            (0..30).map(|run| f64::powi(of(run), 2) / 30.0).sum::<f64>().sqrt()
+        };
+        let (robust, plain) = (error(Estimator::Dr), error(Estimator::Ips));
+        assert!(robust <= 0.010 && plain > 3.0 * robust, "{robust} {plain}");
+    }
+
+    #[test]
+    fn a_gain_is_promoted_and_a_null_is_not() {
+        let world = world(0.03);
+        let promoted = |target: &Target, events: usize, runs: u64| {
+            let gate = Gate { floor: 0.03, ..Gate::default() };
+            let verdict = |run| {
+                let (rounds, support) = world.log(target, events, 0.03, run);
+                gate.judge(&rounds, &Told { covered: support.share().unwrap_or(0.0), ..Told::default() }).verdict
+            };
+            (0..runs).filter(|&run| matches!(verdict(run), Verdict::Promote { .. })).count()
+        };
+        let gain = world.target(Lean::Oracle, 0.02).expect("there is so much to gain");
+        assert!((gain.gain - 0.02).abs() < 1e-9);
+        assert!(promoted(&gain, 5_000, 10) >= 9);
+        assert!(promoted(&world.leaning(Lean::Nowhere, 0.5), 2_000, 40) <= 2);
+    }
+}

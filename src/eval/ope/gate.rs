@@ -81,7 +81,7 @@ pub enum Refusal {
     },
     /// DR and SNIPS disagree.
     #[error(
-        "DR says {dr:.4} and SNIPS {snips:.4}: more than two standard errors ({error:.4}) apart, so one of them is wrong"
+        "DR says {dr:.4} and SNIPS {snips:.4}: more than three standard errors ({error:.4}) apart, so one of them is wrong"
     )]
     Disagreement {
         /// The doubly robust estimate.
@@ -229,6 +229,10 @@ pub fn lift(round: &Round) -> f64 {
     round.direct + round.weight * (round.reward - round.predicted) - round.reward
 }
 
+/// How many standard errors DR and SNIPS may be apart. Of sound logs one in four hundred is refused for it; at two it
+/// would be one in twenty.
+const APART: f64 = 3.0;
+
 /// DR and SNIPS estimate the same number; far apart, the propensities or the reward model are not what they
 /// claim to be.
 fn disagreement(rounds: &[Round]) -> Option<Refusal> {
@@ -244,7 +248,7 @@ fn disagreement(rounds: &[Round]) -> Option<Refusal> {
         })
         .collect();
     let error = standard_error(&influence)?;
-    ((dr - snips).abs() > 2.0 * error).then_some(Refusal::Disagreement { dr, snips, error })
+    ((dr - snips).abs() > APART * error).then_some(Refusal::Disagreement { dr, snips, error })
 }
 
 #[cfg(test)]

@@ -104,12 +104,34 @@ impl Rehearsal {
     /// The policy that leans this way as far as it takes to gain so much; `None` if that way does not lead so far.
     #[must_use]
     pub fn target(&self, lean: Lean, gain: f64) -> Option<Target> {
+        let end = self.end(lean);
+        let served = self.served();
+        let share = match lean {
+            Lean::Nowhere => 0.5,
+            Lean::Oracle | Lean::Learned => gain / (self.worth(&end) - served),
+        };
+        (0.0..=1.0).contains(&share).then(|| self.towards(&end, share))
+    }
+
+    /// The policy that leans this way by so much, 0 to 1.
+    #[must_use]
+    pub fn leaning(&self, lean: Lean, share: f64) -> Target {
+        self.towards(&self.end(lean), share)
+    }
+
+    fn towards(&self, end: &[Vec<f64>], share: f64) -> Target {
+        let rows = mix(&self.logged, end, share);
+        Target { gain: self.worth(&rows) - self.served(), rows }
+    }
+
+    /// Where a way leads.
+    fn end(&self, lean: Lean) -> Vec<Vec<f64>> {
         let one = |arm: usize| (0..self.score.ncols()).map(|a| f64::from(u8::from(a == arm))).collect::<Vec<f64>>();
         let best = |i: usize| greatest(&self.score.row(i).to_vec());
         let worst = |i: usize| greatest(&self.score.row(i).iter().map(|y| -y).collect::<Vec<_>>());
         let served = self.served();
         let rows = |arm: &dyn Fn(usize) -> usize| (0..self.logged.len()).map(|i| one(arm(i))).collect::<Vec<_>>();
-        let end = match lean {
+        match lean {
             Lean::Oracle => rows(&best),
             Lean::Learned => rows(&|i| self.learned[i]),
             Lean::Nowhere => {
@@ -117,15 +139,7 @@ impl Rehearsal {
                 let (up, down) = (self.worth(&best) - served, served - self.worth(&worst));
                 mix(&best, &worst, up / (up + down))
             }
-        };
-        let share = match lean {
-            Lean::Nowhere => 0.5,
-            Lean::Oracle | Lean::Learned => gain / (self.worth(&end) - served),
-        };
-        (0.0..=1.0).contains(&share).then(|| {
-            let rows = mix(&self.logged, &end, share);
-            Target { gain: self.worth(&rows) - served, rows }
-        })
+        }
     }
 
     /// So many events logged, weighed for this target; and the share of it that the log tries at least with
