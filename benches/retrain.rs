@@ -36,17 +36,32 @@ async fn main() {
         let folder = tempfile::tempdir().expect("a folder");
         fill(folder.path(), size).await;
         let megabytes = std::fs::metadata(folder.path().join("ledger.sqlite")).expect("there").len() / 1_000_000;
-        let (train, train_peak) = run(folder.path(), &["train"]);
-        let (evaluate, evaluate_peak) = run(folder.path(), &["evaluate"]);
+        let train = run(folder.path(), &["train"]);
+        let evaluate = run(folder.path(), &["evaluate"]);
         println!(
-            "{size:>10}{megabytes:>12}{train:>10.1}{train_peak:>10}{evaluate:>12.1}{evaluate_peak:>10}{:>14.1}",
-            (train + evaluate) / size as f64 * 1e6
+            "{size:>10}{megabytes:>11}{:>9.1}{:>8.1}{:>9}{:>12.1}{:>8.1}{:>9}{:>20.1}",
+            train.seconds,
+            train.work,
+            train.peak,
+            evaluate.seconds,
+            evaluate.work,
+            evaluate.peak,
+            (train.work + evaluate.work) / size as f64 * 1e6
         );
     }
 }
 
-/// Seconds, and megabytes at the peak.
-fn run(folder: &Path, arguments: &[&str]) -> (f64, u64) {
+/// What a run took.
+struct Took {
+    /// Seconds on the clock.
+    seconds: f64,
+    /// Seconds of processor time.
+    work: f64,
+    /// Megabytes at the peak.
+    peak: u64,
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Took {
     let binary = std::env::var_os("POINTSMAN_BINARY");
     let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_pointsman").into());
     let start = Instant::now();
@@ -59,16 +74,20 @@ fn run(folder: &Path, arguments: &[&str]) -> (f64, u64) {
         .stdout(Stdio::null())
         .spawn()
         .expect("it runs");
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
+    let (status, stat) = (format!("/proc/{}/status", child.id()), format!("/proc/{}/stat", child.id()));
+    let (mut peak, mut work) = (0, 0.0_f64);
     loop {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         peak = peak.max(kilobytes.unwrap_or(0) / 1_000);
+        // Fields 14 and 15, in hundredths of a second; the name before them ends with a bracket.
+        let text = std::fs::read_to_string(&stat).unwrap_or_default();
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        work = work.max(fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0);
         if let Some(ended) = child.try_wait().expect("it can be waited for") {
             assert!(ended.success(), "{arguments:?} failed");
-            return (start.elapsed().as_secs_f64(), peak);
+            return Took { seconds: start.elapsed().as_secs_f64(), work, peak };
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

@@ -25,6 +25,9 @@ use crate::policy::{self, Snapshot, Spread, State};
 /// the model card are measured. The version itself has learned everything, up to the last event: it can go on serving
 /// from there.
 ///
+/// Quality, answer lengths and times are learned by the same fold as online. The feature map is not: the ledger keeps
+/// neither prompts nor their vectors.
+///
 /// It changes nothing that serves: `pointsman policy promote` does. The same ledger and settings give the same bytes.
 /// Works also while the endpoint is serving.
 #[derive(Debug, clap::Args)]

@@ -11,6 +11,7 @@ use pointsman::app::App;
 use pointsman::catalog::Price;
 use pointsman::config::{Config, Environment};
 use pointsman::learn::{Ending, Trial, Versions};
+use pointsman::ledger::{Event, Part};
 use pointsman::simulate::{self, Faults, Provider, Served, Truth};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -167,6 +168,22 @@ async fn a_better_policy_is_promoted_on_evidence_and_a_stale_one_is_rolled_back(
         assert_eq!(end.how, Ending::RolledBack, "{} after {requests}", end.why);
         assert_eq!(versions.history().expect("readable").last(), Some(&in_force), "what served still serves");
         assert!(gateway.live().trial.is_none());
+
+        // In the shadow it decides nothing, and what it would do is written down.
+        assert_eq!(command(folder.path(), &["policy", "promote", "v1", "--shadow", "--config", new]).await.0, 0);
+        while gateway.live().trial.is_none() {
+            user.asks(8).await;
+        }
+        user.asks(1).await;
+        let last = gateway.ledger().flush().await.expect("flushed");
+        let entries = gateway.ledger().scan(last - 5, 5).expect("readable");
+        let record = entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Decided(decided) => decided.trial.as_ref(),
+            _ => None,
+        });
+        let record = record.expect("the decision says so");
+        assert_eq!((record.version.as_str(), record.part), ("v1", Part::Shadow));
+        assert!((record.propensities.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{record:?}");
         stop.cancel();
     };
     let (served, ()) = tokio::join!(app.serve(listener, stop.cancelled()), life);
