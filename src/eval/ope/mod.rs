@@ -129,6 +129,8 @@ impl Support {
     /// Takes in a round: the target's probability counts where the log tries the arm at least so often.
     pub fn add(&mut self, logged: &[f64], target: &[f64], floor: f64) {
         self.rounds += 1;
+        // A share over a number of arms is a floor that may be off by its last bit.
+        let floor = floor * (1.0 - 1e-9);
         self.covered += target.iter().zip(logged).filter(|(_, logged)| **logged >= floor).map(|(p, _)| p).sum::<f64>();
     }
 
