@@ -1,6 +1,7 @@
 //! The bars of evaluation, gate and canary on logs made from the bundled sets: `cargo bench --bench gate`.
 //!
 //! `--quick` makes a tenth of the runs. Every figure is a function of the tables and of seeds.
+#![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
 use pointsman::cli::datasets::table;
 use pointsman::eval::crew::spread;
@@ -75,16 +76,16 @@ fn errors(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize
 
 fn promoted(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize, threads: usize) {
     let gate = Gate { floor: 0.03, ..Gate::default() };
-    let verdicts: Vec<Result<u64, f64>> = spread(runs, threads, &|| {}, |run| {
+    let verdicts: Vec<Result<u64, bool>> = spread(runs, threads, &|| {}, |run| {
         let (rounds, support) = world.log(target, 20_000, 0.03, run as u64);
         let told = Told { covered: support.share().unwrap_or(0.0), ..Told::default() };
         match gate.judge(&rounds, &told).verdict {
             Verdict::Promote { after } => Ok(after),
-            Verdict::Keep(_) => Err(1.0),
-            Verdict::More { .. } => Err(0.0),
+            Verdict::Keep(_) => Err(true),
+            Verdict::More { .. } => Err(false),
         }
     });
-    let refused: f64 = verdicts.iter().filter_map(|verdict| verdict.err()).sum();
+    let refused = verdicts.iter().filter(|verdict| **verdict == Err(true)).count();
     let mut after: Vec<u64> = verdicts.into_iter().filter_map(Result::ok).collect();
     after.sort_unstable();
     let median = after.get(after.len() / 2).map_or_else(|| "-".to_owned(), u64::to_string);

@@ -2,12 +2,14 @@
 //!
 //! Makes ledgers of 100,000, 300,000 and 1,000,000 decisions, all answered and judged, and runs the real binary on them.
 //! Other sizes: `cargo bench --bench retrain -- 20000`. `POINTSMAN_BINARY` names another binary than the one just built.
+#![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use pointsman::base::{DecisionId, DeploymentId, Digest, ModelId, SchemaId, Score, Seed, TenantId, Timestamp, Usd};
+use pointsman::base::{
+    Clock as _, DecisionId, DeploymentId, Digest, ModelId, SchemaId, Score, Seed, SystemClock, TenantId, Timestamp, Usd,
+};
 use pointsman::cache::CacheOutcome;
 use pointsman::chat::{Endpoint, FinishReason, Usage};
 use pointsman::dispatch::Attempt;
@@ -64,7 +66,7 @@ struct Took {
 fn run(folder: &Path, arguments: &[&str]) -> Took {
     let binary = std::env::var_os("POINTSMAN_BINARY");
     let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_pointsman").into());
-    let start = Instant::now();
+    let clock = SystemClock::new();
     let mut child = Command::new(binary)
         .args(arguments)
         .env_clear()
@@ -87,7 +89,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Took {
         work = work.max(fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0);
         if let Some(ended) = child.try_wait().expect("it can be waited for") {
             assert!(ended.success(), "{arguments:?} failed");
-            return Took { seconds: start.elapsed().as_secs_f64(), work, peak };
+            return Took { seconds: clock.monotonic().as_secs_f64(), work, peak };
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

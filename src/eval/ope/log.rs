@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::{DecisionId, DeploymentId, ModelId, SchemaId, Score, TenantId, Timestamp};
+use crate::base::{DecisionId, DeploymentId, ModelId, SchemaId, Score, TenantId, Timestamp, Usd};
 use crate::cache::CacheOutcome;
 use crate::chat::Usage;
 use crate::features::Context;
@@ -183,6 +183,7 @@ impl Log {
     }
 
     /// The decisions that are kept, in the order of the ledger.
+    #[must_use]
     pub fn decisions(&self) -> impl ExactSizeIterator<Item = &Logged> {
         self.logged.iter()
     }
@@ -340,7 +341,7 @@ fn complete(logged: &mut Logged, channels: &mut Vec<String>, completed: &Complet
         return;
     }
     logged.ended = true;
-    logged.cost = completed.cost_usd.map(|cost| cost.get());
+    logged.cost = completed.cost_usd.map(Usd::get);
     let fresh = matches!(completed.cache, CacheOutcome::Miss | CacheOutcome::Bypass);
     if fresh && completed.outcome == Outcome::Served {
         let model = completed.model.as_ref();

@@ -1,5 +1,6 @@
 //! `pointsman export` and `pointsman import`.
 
+use pointsman::base::Usd;
 use pointsman::ledger::{Event, Ledger as _, Outcome, SqliteLedger};
 use serde_json::{Value, json};
 
@@ -61,7 +62,7 @@ async fn another_gateways_log_teaches_and_is_refused_for_evaluation() {
     assert_eq!(decided.arms[0].model.as_str(), "openai/gpt-x");
     assert!(decided.features.context.x.iter().skip(1).any(|x| *x != 0.0), "the prompt has a context");
     assert_eq!(
-        (completed.outcome, completed.cost_usd.map(|cost| cost.get()), completed.total_ms),
+        (completed.outcome, completed.cost_usd.map(Usd::get), completed.total_ms),
         (Outcome::Served, Some(0.002), 1_250.0)
     );
     let body = serde_json::to_string(&decided).expect("JSON");
