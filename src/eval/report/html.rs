@@ -13,7 +13,7 @@ const STYLE: &str = "
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;max-width:1180px;padding:24px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:40px 0 4px;border-top:1px solid var(--faint);padding-top:20px}
 h3{font-size:15px;margin:22px 0 6px}p,li{color:var(--soft);margin:4px 0}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(460px,1fr));gap:18px 28px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:18px 28px}
 figure{margin:8px 0}figcaption{font-weight:600;margin-bottom:4px}
 svg{width:100%;height:auto;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
 .grid{stroke:var(--faint)}.axis{stroke:var(--soft)}.whisker{stroke:var(--ink);stroke-width:1.5}
@@ -110,12 +110,9 @@ fn shares(column: &Column) -> String {
         }
     };
     let all: Vec<Bar> = column.rows.iter().filter(drawn).map(bar).collect();
-    let axis = if pair {
-        "APGR less that of chance (.5); whiskers: sd over splits"
-    } else {
-        "gap share, %; whiskers: sd over splits"
-    };
-    bars(&format!("{}: {}", if pair { "Recovered gap" } else { "Share of the gap" }, column.name), axis, &all)
+    let unit = if pair { "APGR less that of chance (.5)" } else { "gap share, %" };
+    let axis = if column.parts > 1 { format!("{unit}; whiskers: sd over splits") } else { unit.to_owned() };
+    bars(&format!("{}: {}", if pair { "Recovered gap" } else { "Share of the gap" }, column.name), &axis, &all)
 }
 
 fn frontier(column: &Column) -> String {
@@ -169,7 +166,8 @@ fn timeline(set: &SetReport, change: Change) -> String {
         dashed: row.policy.starts_with("best fixed"),
     };
     let all: Vec<Line> = rows.map(line).collect();
-    lines(&format!("Drift: {} at half way", change.name()), ("requests", "mean reward"), &all, false)
+    let when = if change == Change::Added { "after the first third" } else { "in the middle third" };
+    lines(&format!("Drift: {} {when}", change.name()), ("requests", "mean reward"), &all, false)
 }
 
 fn table(column: &Column) -> String {
