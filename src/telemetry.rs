@@ -48,6 +48,8 @@ pub const PROPENSITY: &str = "pointsman_propensity";
 pub const REWARD: &str = "pointsman_reward";
 /// Answers from the cache. Label: `kind`.
 pub const CACHE_HITS: &str = "pointsman_cache_hits_total";
+/// Answers from memory that somebody reported as wrong.
+pub const CACHE_REPORTS: &str = "pointsman_cache_reports_total";
 /// Bytes held by the exact cache.
 pub const CACHE_BYTES: &str = "pointsman_cache_bytes";
 /// Embeddings that were not ready in time, so that the lexical context was used.
@@ -73,7 +75,7 @@ pub enum Shape {
 }
 
 /// Every metric: name, kind, help text.
-pub const METRICS: [(&str, Shape, &str); 23] = [
+pub const METRICS: [(&str, Shape, &str); 24] = [
     (REQUESTS, Shape::Counter, "Requests answered, by route, model, status and cache outcome."),
     (ERRORS, Shape::Counter, "Requests that ended in an error, by kind."),
     (REFUSED, Shape::Counter, "Requests turned away at admission, by kind."),
@@ -91,6 +93,7 @@ pub const METRICS: [(&str, Shape, &str); 23] = [
     (PROPENSITY, Shape::Histogram, "Probability with which the chosen arm was drawn."),
     (REWARD, Shape::Histogram, "Scores of answers, by channel."),
     (CACHE_HITS, Shape::Counter, "Answers served from the cache, by kind."),
+    (CACHE_REPORTS, Shape::Counter, "Answers from memory that were reported as wrong and forgotten."),
     (CACHE_BYTES, Shape::Gauge, "Bytes held by the exact cache."),
     (EMBEDDING_LATE, Shape::Counter, "Requests decided on the lexical context because the encoder was late."),
     (EVENTS_SHED, Shape::Counter, "Ledger events shed under overload."),

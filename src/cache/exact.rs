@@ -10,7 +10,7 @@ use super::control::Control;
 use super::gate::Repeats;
 use super::key::Key;
 use crate::base::problem::Problem;
-use crate::base::{DeploymentId, ModelId, Timestamp};
+use crate::base::{DeploymentId, ModelId, TenantId, Timestamp};
 use crate::chat::Answer;
 
 /// How much is kept, how long, and for whom.
@@ -58,6 +58,8 @@ impl Config {
 /// An answer that may be given again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The whole answer, as the provider sent it or as its stream adds up to.
     pub body: Bytes,
     /// What it says.
@@ -115,6 +117,15 @@ impl ExactCache {
         if entry.body.len() <= self.config.max_entry_bytes {
             self.entries.insert(key, Arc::new(entry));
         }
+    }
+
+    /// Forgets the answer under this key, if it is this tenant's; whether there was one.
+    pub fn forget(&self, key: &Key, tenant: &TenantId) -> bool {
+        let own = self.entries.get(key).is_some_and(|entry| entry.tenant == *tenant);
+        if own {
+            self.entries.invalidate(key);
+        }
+        own
     }
 
     /// Forgets everything.

@@ -16,6 +16,27 @@ const LEFT_OUT: [&str; 4] = ["model", "stream", "stream_options", "metadata"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key([u8; 32]);
 
+impl Key {
+    /// Reads what `Display` writes: 64 hexadecimal digits. `None` if it is something else.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// What shapes the answer beside the request's own body.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {

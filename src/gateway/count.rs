@@ -23,6 +23,10 @@ pub(super) fn coalesced() {
     metrics::counter!(name::CACHE_HITS, "kind" => "coalesced").increment(1);
 }
 
+pub(super) fn reported() {
+    metrics::counter!(name::CACHE_REPORTS).increment(1);
+}
+
 pub(super) fn embedding_late() {
     metrics::counter!(name::EMBEDDING_LATE).increment(1);
 }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Gateway;
 use super::asked::{self, Wanted};
 use super::record::{Keep, Record};
 use super::wishes::Wishes;
+use super::{Gateway, count};
+use crate::admission::Caller;
 use crate::base::{Error, Kind, ModelId};
 use crate::cache::{self, Bypass, CacheOutcome, Control, Entry};
 
 /// An answer from memory, ready to go out.
 pub(super) struct Hit {
+    pub(super) key: cache::Key,
     pub(super) entry: Arc<Entry>,
     pub(super) bytes: Replay,
 }
@@ -27,7 +29,8 @@ impl Gateway {
     /// Looks into the exact cache. The record learns what came of it and, on a miss, where the answer belongs.
     ///
     /// # Errors
-    /// What [`asked::understand`] says of the request; [`Kind::NotFound`] of `cache-control` if the caller wants an answer from memory or none, and there is none.
+    /// What [`asked::understand`] says of the request; [`Kind::NotFound`] of `cache-control` if the caller wants
+    /// an answer from memory or none, and there is none.
     pub(super) fn remembered(
         &self,
         record: &mut Record,
@@ -40,7 +43,7 @@ impl Gateway {
         let gate = cache::gate(self.cache.config().repeats, &control, &record.request);
         let looked = gate.and_then(|()| key_of(record, &wanted)).map(|key| {
             let found = self.cache.get(&key, &control, self.clock.now());
-            let hit = found.and_then(|entry| Some(Hit { bytes: self.replay_of(record, &entry)?, entry }));
+            let hit = found.and_then(|entry| Some(Hit { key, bytes: self.replay_of(record, &entry)?, entry }));
             (key, hit)
         });
         match looked {
@@ -60,6 +63,20 @@ impl Gateway {
             return Err(Error { param: Some("cache-control".to_owned()), ..Error::new(Kind::NotFound, message) });
         }
         Ok(None)
+    }
+
+    /// Somebody says that this answer from memory was wrong: it is not given again.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] if the caller's tenant has no such answer in memory, or none any more.
+    pub fn report(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let forgotten = cache::Key::read(id).is_some_and(|key| self.cache.forget(&key, &caller.tenant));
+        if forgotten {
+            count::reported();
+            return Ok(());
+        }
+        let message = "there is no such answer in memory; its id is what the header x-pointsman-cache-id of a hit says";
+        Err(Error { param: Some("id".to_owned()), ..Error::new(Kind::NotFound, message) })
     }
 
     /// The bytes of an answer from memory, as the caller wants them. `None` if what is kept cannot be given so.

@@ -344,7 +344,8 @@ fn remember(open: &Open, keep: &Keep, answer: &Answer, completed: &Completed) {
     };
     if let Some(body) = body {
         let (deployment, model) = (deployment.clone(), model.clone());
-        let entry = Entry { body, answer: answer.clone(), made: completed.at, deployment, model };
+        let tenant = completed.tenant.clone();
+        let entry = Entry { tenant, body, answer: answer.clone(), made: completed.at, deployment, model };
         open.recorder.cache.put(keep.key, entry);
     }
 }

@@ -40,6 +40,8 @@ pub struct Facts {
     pub attempts: usize,
     /// Where the answer comes from.
     pub cache: CacheOutcome,
+    /// The id of an answer from memory, to report it by.
+    pub cache_id: Option<String>,
     /// How old an answer from memory is.
     pub age: Option<Duration>,
     /// The provider's own id of the request.
@@ -84,7 +86,7 @@ impl Refused {
 impl Gateway {
     /// An answer from memory.
     pub(super) fn replay(&self, mut record: Record, hit: Hit) -> Served {
-        let Hit { entry, bytes } = hit;
+        let Hit { key, entry, bytes } = hit;
         count::cache_hit();
         record.answer = Some(Answer { id: Some(replay_id(&record)), ..entry.answer.clone() });
         record.served = Some((entry.deployment.clone(), Some(entry.model.clone())));
@@ -93,6 +95,7 @@ impl Gateway {
             model: Some(entry.model.clone()),
             reason: Some("cache"),
             cost_usd: Some(Usd::ZERO),
+            cache_id: Some(key.to_string()),
             age: Some(self.clock.now().since(entry.made)),
             ..facts(&record)
         };
@@ -241,6 +244,7 @@ fn facts(record: &Record) -> Facts {
         overhead_ms: record.overhead_ms(),
         attempts: attempts.len(),
         cache: record.cache,
+        cache_id: None,
         age: None,
         upstream_request_id: None,
     }

@@ -28,6 +28,7 @@ pub(super) fn tell(headers: &mut HeaderMap, facts: &Facts) {
     set("x-pointsman-overhead-ms", Some(format!("{:.3}", facts.overhead_ms)));
     set("x-pointsman-attempts", Some(facts.attempts.to_string()));
     set("x-pointsman-cache", Some(facts.cache.name().to_owned()));
+    set("x-pointsman-cache-id", facts.cache_id.clone());
     set("x-pointsman-upstream-request-id", facts.upstream_request_id.clone());
     if let Some(age) = facts.age {
         headers.insert(header::AGE, HeaderValue::from(age.as_secs()));

@@ -7,12 +7,14 @@
 //! | `GET /v1/models`, `GET /v1/models/{id}` | what `model` may be |
 //! | `POST /v1/route` | which deployment a chat body would go to, and why; calls nobody |
 //! | `POST /v1/feedback` | how good an answer was |
+//! | `POST /v1/cache/report` | an answer from memory was wrong: it is forgotten |
 //! | `GET /v1/decisions/{id}` | what was decided for a request, and what came of it |
 //! | `GET /health`, `GET /ready`, `GET /metrics` | for those who look after it |
 //!
 //! `http` sees the rest of the house through one `Arc<Gateway>`. Every response carries `x-request-id`, the caller's
 //! own if it sent one. A panic in a handler is a JSON 500, and the record of its request ends it.
 
+mod cache;
 mod chat;
 mod embeddings;
 mod errors;
@@ -87,6 +89,7 @@ pub fn router_with(gateway: Arc<Gateway>, config: &Config) -> Router {
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/route", post(chat::route))
         .route("/v1/feedback", post(feedback::feedback))
+        .route("/v1/cache/report", post(cache::report))
         .route("/v1/decisions/{id}", get(feedback::explain))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))

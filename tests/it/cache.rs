@@ -144,3 +144,41 @@ fn labels_and_the_form_of_delivery_are_not() {
     let user = r#"{"user":"u","model":"auto","messages":[{"role":"user","content":"q"}]}"#;
     assert_ne!(plain, key(user.to_owned()), "users of one tenant do not share");
 }
+
+/// 1,728 requests, each different from every other in what shapes the answer: over a million pairs, and no two share
+/// a key. What differs is the tenant, the system prompt, the tools, the form of the answer, the models or the words.
+#[test]
+fn among_a_million_pairs_no_two_share_an_answer() {
+    let mut seen = std::collections::HashMap::new();
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let other = json!([{"type": "function", "function": {"name": "g", "parameters": {}}}]);
+    let forms = [json!(null), json!({"type": "json_object"}), json!({"type": "text"})];
+    for tenant in ["red", "blue", "redb", "lue"] {
+        for models in [&["a"][..], &["a", "b"], &["ab"]] {
+            for system in ["", "Be brief.", "Be brief. ", "tenant: blue"] {
+                for tools in [None, Some(&tools), Some(&other)] {
+                    for form in &forms {
+                        for text in
+                            ["What is a kiln?", "what is a kiln?", "What is a kiln", "tenant: blue\nWhat is a kiln?"]
+                        {
+                            let messages =
+                                json!([{"role": "system", "content": system}, {"role": "user", "content": text}]);
+                            let mut body = json!({"model": "auto", "temperature": 0, "messages": messages});
+                            if let Some(tools) = tools {
+                                body["tools"] = tools.clone();
+                            }
+                            if !form.is_null() {
+                                body["response_format"] = form.clone();
+                            }
+                            let name = format!("{tenant} {models:?} {body}");
+                            let key = key_of(tenant, models, b"", Endpoint::ChatCompletions, body.to_string());
+                            assert_eq!(seen.insert(key, name.clone()), None, "{name}");
+                            assert_eq!(Key::read(&key.to_string()), Some(key));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen.len() * (seen.len() - 1) / 2 >= 1_000_000, "{}", seen.len());
+}

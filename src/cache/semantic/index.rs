@@ -100,6 +100,11 @@ impl Index {
             }
         }
         slabs.retain(|slab| !slab.ids.is_empty());
+        if let Some(Slab { rows, scales, ids, .. }) = slabs.last_mut() {
+            Arc::make_mut(rows).shrink_to_fit();
+            Arc::make_mut(scales).shrink_to_fit();
+            Arc::make_mut(ids).shrink_to_fit();
+        }
         Self { slabs: ArcSwap::from_pointee(slabs), turn: Mutex::new(()) }
     }
 

@@ -1,5 +1,6 @@
 //! Answers from memory: what hits, what may be kept, and what a hit looks like.
 
+use pointsman::admission;
 use pointsman::cache::{self, Repeats};
 use serde_json::{Value, json};
 
@@ -185,4 +186,34 @@ async fn an_answer_for_one_wish_is_none_for_another() {
     }
     // Plain `auto` is `auto:balanced`.
     assert_eq!(outcome(&chat(&house, &body("auto:balanced")).await), "hit");
+}
+
+#[tokio::test]
+async fn a_reported_answer_is_not_given_again_and_only_its_tenant_may_report_it() {
+    let key = |tenant: &str| admission::Key {
+        tenant: tenant.into(),
+        sha256: super::house::sha256(tenant),
+        preset: None,
+        models: None,
+    };
+    let admission = admission::Config { keys: vec![key("red"), key("blue")], ..admission::Config::default() };
+    let house = House::with(whole("hi"), Plans { admission, ..Plans::default() }).await;
+    let send = async |tenant: &str, path: &str, body: String| {
+        let mut request = post(path, body);
+        request.headers_mut().insert("authorization", format!("Bearer {tenant}").parse().expect("a value"));
+        let reply = house.send(request).await;
+        house.gateway.drained().await;
+        reply
+    };
+    let chat = "/v1/chat/completions";
+    send("red", chat, ASKED.to_owned()).await;
+    let hit = send("red", chat, ASKED.to_owned()).await;
+    let id = hit.header("x-pointsman-cache-id").expect("a hit says its id").to_owned();
+    assert_eq!(outcome(&send("blue", chat, ASKED.to_owned()).await), "miss", "another tenant's answer is none");
+    let report = json!({"id": id}).to_string();
+    assert_eq!(send("blue", "/v1/cache/report", report.clone()).await.status, 404);
+    assert_eq!(outcome(&send("red", chat, ASKED.to_owned()).await), "hit");
+    assert_eq!(send("red", "/v1/cache/report", report.clone()).await.status, 200);
+    assert_eq!(outcome(&send("red", chat, ASKED.to_owned()).await), "miss");
+    assert_eq!(send("red", "/v1/cache/report", json!({"id": "x"}).to_string()).await.status, 404);
 }
