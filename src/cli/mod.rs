@@ -168,6 +168,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),
         Command::Datasets(args) => datasets::run(args.command).await,
         Command::Models(args) => models::run(&args),
-        Command::Policy(args) => policy::run(&args),
+        Command::Policy(args) => tokio::task::block_in_place(|| policy::run(&args)),
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Nothing here opens a file, reads a clock or throws dice.
 
+pub mod bars;
 pub mod column;
 pub mod crew;
 pub mod exam;

@@ -178,7 +178,11 @@ fn learn(state: &mut State, channels: &Channels, case: &mut Case, event: &Event)
             state.retract_quality(&case.row(standing));
         }
         if let Some(standing) = after {
-            state.observe_quality(&case.row(standing));
+            let row = case.row(standing);
+            state.observe_quality(&row);
+            if before.is_none() && state.watch(&row) {
+                tracing::warn!(model = %row.model, "its answers have become worse; what was learned of it weighs a quarter");
+            }
         }
     }
 }

@@ -2,17 +2,21 @@
 //!
 //! Little-endian throughout. `"POINTPOL"`, format (u16), schema (text), rows (u64), then the four pools: latest
 //! half-life in hours (u32), latest epoch (u64), number of keys (u32), and for each key its name (text) and its
-//! sums (f64); at the end the first 16 bytes of the BLAKE3 hash of all before. A text is its length (u32) and
+//! sums (f64); the watches, their number (u32) and for each its model (text), answers, squares and sum (f64), latest
+//! decision (u64), number of alarms (u32) and their times (u64); at the end the first 16 bytes of the BLAKE3 hash of all before. A text is its length (u32) and
 //! UTF-8. Of the settings only the half-lives are in it: only they shape the sums.
+
+use std::collections::BTreeMap;
 
 use super::Config;
 use super::forgetting::Forgetting;
 use super::regression::Sums;
 use super::state::{Pool, State, StateError};
-use crate::base::{DeploymentId, Digest, ModelId, SchemaId};
+use super::watch::Watch;
+use crate::base::{DeploymentId, Digest, ModelId, SchemaId, Timestamp};
 
 const MAGIC: &[u8; 8] = b"POINTPOL";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 impl State {
     /// The bytes of this state.
@@ -26,6 +30,7 @@ impl State {
         put_pool(&mut out, &self.tokens, ModelId::as_str);
         put_pool(&mut out, &self.first_token, DeploymentId::as_str);
         put_pool(&mut out, &self.total, DeploymentId::as_str);
+        put_watches(&mut out, &self.watches);
         let checksum = Digest::of(&out);
         out.extend(checksum.as_bytes());
         out
@@ -58,6 +63,7 @@ impl State {
         get_pool(&mut input, &mut state.tokens)?;
         get_pool(&mut input, &mut state.first_token)?;
         get_pool(&mut input, &mut state.total)?;
+        state.watches = get_watches(&mut input)?;
         if input.0.is_empty() { Ok(state) } else { Err(damaged("something stands after its end")) }
     }
 }
@@ -95,6 +101,34 @@ fn get_pool<K: Ord + Clone + for<'a> From<&'a str>>(
         pool.sums.insert(key, sums);
     }
     Ok(())
+}
+
+fn put_watches(out: &mut Vec<u8>, watches: &BTreeMap<ModelId, Watch>) {
+    out.extend((watches.len() as u32).to_le_bytes());
+    for (model, watch) in watches {
+        put_text(out, model.as_str());
+        [watch.answers, watch.squares, watch.sum].iter().for_each(|number| out.extend(number.to_le_bytes()));
+        out.extend(watch.latest.0.to_le_bytes());
+        out.extend((watch.alarms.len() as u32).to_le_bytes());
+        watch.alarms.iter().for_each(|alarm| out.extend(alarm.0.to_le_bytes()));
+    }
+}
+
+fn get_watches(input: &mut Input<'_>) -> Result<BTreeMap<ModelId, Watch>, StateError> {
+    let mut watches = BTreeMap::new();
+    for _ in 0..u32::from_le_bytes(*input.take()?) {
+        let model = ModelId::from(input.text()?);
+        let mut watch = Watch::default();
+        for number in [&mut watch.answers, &mut watch.squares, &mut watch.sum] {
+            *number = f64::from_le_bytes(*input.take()?);
+        }
+        watch.latest = Timestamp(u64::from_le_bytes(*input.take()?));
+        for _ in 0..u32::from_le_bytes(*input.take()?) {
+            watch.alarms.push(Timestamp(u64::from_le_bytes(*input.take()?)));
+        }
+        watches.insert(model, watch);
+    }
+    Ok(watches)
 }
 
 /// What is left to read.

@@ -40,6 +40,9 @@ pub struct Config {
     /// Share of the traffic that is spread evenly over all eligible arms, so that other policies can be evaluated on
     /// the log and no arm is given up for ever. 0 to 0.5.
     pub exploration_share: f64,
+    /// Share of the traffic that models with hardly any scored answers get together, once the others are well tried.
+    /// 0.01 to 1.
+    pub newcomer_share: f64,
     /// After this time what was learned of quality and answer length weighs half. Whole hours; 0 = for ever.
     #[serde(with = "duration")]
     pub half_life: Duration,
@@ -56,9 +59,10 @@ impl Default for Config {
             algorithm: Algorithm::Thompson,
             spread: Spread::Trials,
             exploration_share: 0.01,
+            newcomer_share: 0.2,
             half_life: hours(14 * 24),
             latency_half_life: hours(6),
-            square_cb_gamma: 20.0,
+            square_cb_gamma: 10.0,
         }
     }
 }
@@ -74,6 +78,9 @@ impl Config {
         let mut problems = Vec::new();
         if !(0.0..=0.5).contains(&self.exploration_share) {
             problems.push(Problem::new("exploration_share", self.exploration_share, "0 to 0.5"));
+        }
+        if !(0.01..=1.0).contains(&self.newcomer_share) {
+            problems.push(Problem::new("newcomer_share", self.newcomer_share, "0.01 to 1"));
         }
         if !(self.square_cb_gamma > 0.0 && self.square_cb_gamma.is_finite()) {
             problems.push(Problem::new("square_cb_gamma", self.square_cb_gamma, "a number above 0"));

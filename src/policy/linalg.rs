@@ -43,22 +43,56 @@ pub fn add_outer(g: &mut [f64], weight: f64, x: &[f64]) {
     }
 }
 
+/// `to[j] += p a[j] + q b[j]` over the shortest of the three: two rows for one pass over `to`.
+fn add_two(to: &mut [f64], (p, a): (f64, &[f64]), (q, b): (f64, &[f64])) {
+    for ((value, &x), &y) in to.iter_mut().zip(a).zip(b) {
+        *value += p * x + q * y;
+    }
+}
+
 /// Replaces the positive definite `A` by its Cholesky factor `C`, `A = C C'`. `false`: it is not positive
 /// definite, and what stands in `a` is of no use.
+///
+/// Column by column, two at a time: each pair is taken out of all that stands to its lower right in one pass over
+/// contiguous rows.
 #[must_use]
 pub fn cholesky(a: &mut [f64], d: usize) -> bool {
-    for i in 0..d {
-        let (above, this) = a.split_at_mut(row(i));
-        for j in 0..i {
-            let factor = &above[row(j)..=row(j) + j];
-            this[j] = (this[j] - dot(&this[..j], &factor[..j])) / factor[j];
-        }
-        let pivot = this[i] - dot(&this[..i], &this[..i]);
-        // Also false for NaN.
-        if !(pivot > 0.0 && pivot.is_finite()) {
+    let (mut one, mut two) = (vec![0.0; d], vec![0.0; d]);
+    for k in (0..d).step_by(2) {
+        if !pivot_column(a, k, d, &mut one) {
             return false;
         }
-        this[i] = pivot.sqrt();
+        if k + 1 == d {
+            return true;
+        }
+        for i in k + 1..d {
+            a[row(i) + k + 1] -= one[i] * one[k + 1];
+        }
+        if !pivot_column(a, k + 1, d, &mut two) {
+            return false;
+        }
+        for i in k + 2..d {
+            let this = &mut a[row(i) + k + 2..=row(i) + i];
+            add_two(this, (-one[i], &one[k + 2..]), (-two[i], &two[k + 2..]));
+        }
+    }
+    true
+}
+
+/// Finishes column `k` of the factor, in place and in `column`. `false`: its pivot is not positive.
+fn pivot_column(a: &mut [f64], k: usize, d: usize, column: &mut [f64]) -> bool {
+    let pivot = a[row(k) + k];
+    // Also false for NaN.
+    if !(pivot > 0.0 && pivot.is_finite()) {
+        return false;
+    }
+    let root = pivot.sqrt();
+    a[row(k) + k] = root;
+    let scale = 1.0 / root;
+    for i in k + 1..d {
+        let value = &mut a[row(i) + k];
+        *value *= scale;
+        column[i] = *value;
     }
     true
 }
@@ -90,11 +124,15 @@ pub fn invert_lower(c: &[f64], d: usize) -> Vec<f64> {
     for i in 0..d {
         let scale = 1.0 / c[row(i) + i];
         let (above, this) = inverse.split_at_mut(row(i));
-        for k in 0..i {
-            let factor = -c[row(i) + k] * scale;
-            for (value, &a) in this[..=k].iter_mut().zip(&above[row(k)..=row(k) + k]) {
-                *value += factor * a;
-            }
+        let factor = |k: usize| -c[row(i) + k] * scale;
+        for k in (1..i).step_by(2) {
+            let (p, q) = (factor(k - 1), factor(k));
+            add_two(this, (p, &above[row(k - 1)..row(k)]), (q, &above[row(k)..]));
+            this[k] += q * above[row(k) + k];
+        }
+        if i % 2 == 1 {
+            let p = factor(i - 1);
+            this.iter_mut().zip(&above[row(i - 1)..]).for_each(|(value, &x)| *value += p * x);
         }
         this[i] = scale;
     }
@@ -105,12 +143,18 @@ pub fn invert_lower(c: &[f64], d: usize) -> Vec<f64> {
 #[must_use]
 pub fn gram(m: &[f64], d: usize) -> Vec<f64> {
     let mut product = vec![0.0; packed(d)];
-    for k in 0..d {
-        let this = &m[row(k)..=row(k) + k];
-        for (i, &factor) in this.iter().enumerate() {
-            for (value, &other) in product[row(i)..=row(i) + i].iter_mut().zip(this) {
-                *value += factor * other;
-            }
+    let line = |k: usize| &m[row(k)..=row(k) + k];
+    for k in (1..d).step_by(2) {
+        let (one, two) = (line(k - 1), line(k));
+        for i in 0..k {
+            add_two(&mut product[row(i)..=row(i) + i], (one[i], one), (two[i], two));
+        }
+        product[row(k)..=row(k) + k].iter_mut().zip(two).for_each(|(value, &x)| *value += two[k] * x);
+    }
+    if d % 2 == 1 {
+        let last = line(d - 1);
+        for i in 0..d {
+            product[row(i)..=row(i) + i].iter_mut().zip(last).for_each(|(value, &x)| *value += last[i] * x);
         }
     }
     product

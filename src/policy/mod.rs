@@ -16,10 +16,13 @@ pub mod evidence;
 pub mod forgetting;
 pub mod linalg;
 pub mod online;
+pub mod pacer;
 pub mod propensity;
 pub mod regression;
+pub mod safety;
 pub mod snapshot;
 pub mod state;
+pub mod watch;
 
 pub use config::{Algorithm, Config, Spread};
 pub use eligible::{Asked, eligible, plan};
@@ -140,14 +143,14 @@ pub struct Prediction {
 /// A policy's answer: one entry a candidate, in the candidates' order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// Probability of each candidate; they sum to 1, or are all 0 where `max_cost` excludes every candidate. An
-    /// eligible one that is clearly behind another on requests like this has 0 too.
+    /// Probability of each candidate; they sum to 1, or are all 0 where `max_cost` excludes every candidate. One that
+    /// is excluded, for whatever reason, has 0; the others at least their share of the exploration.
     pub propensities: Vec<f64>,
     /// What is believed of each.
     pub predictions: Vec<Prediction>,
     /// The candidate of greatest expected utility among the eligible.
     pub greedy: usize,
-    /// Why a candidate is not eligible by the caller's constraints; such a one has probability 0.
+    /// Why a candidate is not eligible, by the caller's constraints or by what is known of it.
     pub excluded: Vec<Option<Exclusion>>,
 }
 

@@ -7,7 +7,9 @@
 use super::choice::{self, Arm};
 use super::regression::{Fit, Prior, Sums, fit};
 use super::state::quality_prior;
-use super::{Config, Explore};
+use super::watch::{self, Watch};
+use super::{Config, Estimate, Explore};
+use crate::base::Timestamp;
 
 /// One choice to make.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,12 @@ pub struct Bandit {
     explore: Explore,
     prior: Prior,
     sums: Vec<Sums>,
+    watches: Vec<Watch>,
+    /// Answers so far: the bandit's clock.
+    answers: u64,
     fit: Option<Fit>,
+    /// Whether the fit holds all answers.
+    fresh: bool,
 }
 
 impl Bandit {
@@ -49,7 +56,9 @@ impl Bandit {
     pub fn new(name: &str, config: Config, explore: Explore, arms: usize) -> Self {
         let prior = quality_prior();
         let sums = vec![Sums::new(prior.ridge.len()); arms];
-        Self { name: name.to_owned(), config, explore, prior, sums, fit: None }
+        let watches = vec![Watch::default(); arms];
+        let (answers, fit, fresh) = (0, None, false);
+        Self { name: name.to_owned(), config, explore, prior, sums, watches, answers, fit, fresh }
     }
 }
 
@@ -59,18 +68,22 @@ impl OnlinePolicy for Bandit {
     }
 
     fn score(&mut self, round: &Round<'_>) -> Vec<f64> {
-        let fit = self.fit.get_or_insert_with(|| fit(&self.prior, self.sums.iter(), 1.0));
+        let fit = match &mut self.fit {
+            Some(fit) if self.fresh => fit,
+            old => old.insert(fit(&self.prior, self.sums.iter(), 1.0)),
+        };
+        self.fresh = true;
         let x: Vec<f64> = round.x.iter().copied().map(f64::from).collect();
         let open: Vec<usize> = (0..self.sums.len()).filter(|&arm| round.open[arm]).collect();
         let arms: Vec<Arm<'_>> = open
             .iter()
             .map(|&arm| {
                 let belief = &fit.arms[arm];
-                Arm { belief, utility: belief.mean(&x) - round.penalty[arm] }
+                Arm { belief, sd: belief.sd(&x), utility: belief.mean(&x) - round.penalty[arm] }
             })
             .collect();
         let mut probabilities = vec![0.0; self.sums.len()];
-        for (&arm, p) in open.iter().zip(choice::probabilities(&self.config, self.explore, &x, &arms)) {
+        for (&arm, p) in open.iter().zip(choice::probabilities(&self.config, self.explore, &arms)) {
             probabilities[arm] = p;
         }
         probabilities
@@ -79,6 +92,13 @@ impl OnlinePolicy for Bandit {
     fn update(&mut self, x: &[f32], arm: usize, quality: f64, _penalty: f64) {
         let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
         self.sums[arm].add(1.0, &x, quality);
-        self.fit = None;
+        self.answers += 1;
+        if let Some(belief) = self.fit.as_ref().map(|fit| &fit.arms[arm]) {
+            let predicted = Estimate { mean: belief.mean(&x), sd: belief.sd(&x) };
+            if self.watches[arm].see(predicted, quality, 1.0, Timestamp(self.answers)) {
+                self.sums[arm].scale(watch::LEFT);
+            }
+        }
+        self.fresh = false;
     }
 }

@@ -1,7 +1,9 @@
 //! From beliefs to probabilities, exactly: the draw is made from these numbers, so they are the propensities.
 
-/// Break points of the integration, in standard deviations around each arm's mean.
-const BREAKS: [f64; 7] = [-6.0, -3.0, -1.5, 0.0, 1.5, 3.0, 6.0];
+/// Width of a panel of the integration, in standard deviations of the narrowest arm that has a slope there.
+const PANEL: f64 = 1.2;
+/// How far from its mean an arm has a slope worth following, in standard deviations.
+const SLOPE: f64 = 5.5;
 /// Gauss-Legendre nodes on [-1, 1] and their weights.
 const NODES: [(f64, f64); 4] = [
     (-0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
@@ -18,7 +20,7 @@ const HOPELESS: f64 = 4.9;
 /// standard deviations. Sums to 1; accurate to about 1e-6, also where the deviations differ a hundredfold.
 ///
 /// `P(a) = integral of phi((z - m_a)/s_a)/s_a prod_{j != a} Phi((z - m_j)/s_j) dz`, by Gauss-Legendre on panels
-/// between break points around every mean: a uniform grid misses narrow arms beside wide ones.
+/// as wide as the narrowest arm that matters there allows: a uniform grid misses narrow arms beside wide ones.
 #[must_use]
 pub fn win_probabilities(means: &[f64], sds: &[f64]) -> Vec<f64> {
     let mut probabilities = vec![0.0; means.len()];
@@ -33,7 +35,7 @@ pub fn win_probabilities(means: &[f64], sds: &[f64]) -> Vec<f64> {
         let sd = sds[arm].max(narrowest);
         let apart = sd.hypot(sds[leader].max(narrowest));
         if means[leader] - means[arm] <= HOPELESS * apart {
-            arms.push(Normal { arm, mean: means[arm], sd });
+            arms.push(Normal { arm, mean: means[arm], sd, precision: 1.0 / sd });
         }
     }
     if let [only] = arms.as_slice() {
@@ -56,38 +58,67 @@ struct Normal {
     arm: usize,
     mean: f64,
     sd: f64,
+    /// `1 / sd`.
+    precision: f64,
 }
 
 fn integrate(arms: &[Normal], probabilities: &mut [f64]) {
     let low = arms.iter().map(|a| a.mean - REACH * a.sd).fold(f64::NEG_INFINITY, f64::max);
     let high = arms.iter().map(|a| a.mean + REACH * a.sd).fold(f64::NEG_INFINITY, f64::max);
-    let mut breaks = Vec::with_capacity(arms.len() * BREAKS.len() + 2);
-    breaks.extend([low, high]);
-    breaks.extend(
-        arms.iter().flat_map(|a| BREAKS.map(|b| a.mean + b * a.sd)).filter(|point| (low..high).contains(point)),
-    );
-    breaks.sort_unstable_by(f64::total_cmp);
-    let mut densities = vec![0.0; arms.len()];
-    let mut below = vec![0.0; arms.len()];
-    for panel in breaks.windows(2) {
-        let half = (panel[1] - panel[0]) / 2.0;
-        if half <= (high - low) * 1e-12 {
-            continue;
-        }
-        let middle = panel[0] + half;
+    let least = (high - low) * 1e-12;
+    let mut at = [const { Slope { density: 0.0, below: 0.0, above: 0.0 } }; FEW];
+    let mut many = Vec::new();
+    let slopes = if arms.len() <= FEW {
+        &mut at[..arms.len()]
+    } else {
+        many.resize_with(arms.len(), || Slope { density: 0.0, below: 0.0, above: 0.0 });
+        &mut many[..]
+    };
+    let mut from = low;
+    while from < high {
+        let width = arms.iter().fold(high - from, |width, arm| width.min(arm.panel(from)));
+        let half = width.max(least) / 2.0;
+        let middle = from + half;
+        from += 2.0 * half;
         for (node, weight) in NODES {
             let z = middle + half * node;
-            for (i, arm) in arms.iter().enumerate() {
-                let (density, cumulative) = normal((z - arm.mean) / arm.sd);
-                densities[i] = density / arm.sd;
-                below[i] = cumulative;
-            }
             // The product over the others, by what stands before and what stands after: no division by a tiny Phi.
-            let mut before = half * weight;
-            for (i, arm) in arms.iter().enumerate() {
-                probabilities[arm.arm] += before * densities[i] * below[i + 1..].iter().product::<f64>();
-                before *= below[i];
+            let mut after = 1.0;
+            for (arm, slope) in arms.iter().zip(slopes.iter_mut()).rev() {
+                let (density, below) = normal((z - arm.mean) * arm.precision);
+                *slope = Slope { density: density * arm.precision, below, above: after };
+                after *= below;
             }
+            let mut before = half * weight;
+            for (arm, slope) in arms.iter().zip(slopes.iter()) {
+                probabilities[arm.arm] += before * slope.density * slope.above;
+                before *= slope.below;
+            }
+        }
+    }
+}
+
+/// Arms for which no memory need be asked for.
+const FEW: usize = 16;
+
+/// One arm at one node: its density, its distribution function, and the product of those of the arms after it.
+#[derive(Clone)]
+struct Slope {
+    density: f64,
+    below: f64,
+    above: f64,
+}
+
+impl Normal {
+    /// How wide a panel may be that starts here, for this arm's sake.
+    fn panel(&self, from: f64) -> f64 {
+        let begin = self.mean - SLOPE * self.sd;
+        if from < begin {
+            begin - from
+        } else if from < self.mean + SLOPE * self.sd {
+            PANEL * self.sd
+        } else {
+            f64::INFINITY
         }
     }
 }

@@ -147,14 +147,14 @@ impl Policy for Snapshot {
             .iter()
             .map(|&arm| {
                 let belief = self.quality.of_key(&candidates[arm].model);
-                Arm { belief, utility: predictions[arm].utility }
+                Arm { belief, sd: predictions[arm].quality.sd, utility: predictions[arm].utility }
             })
             .collect();
         let mut propensities = vec![0.0; candidates.len()];
         let mut greedy = 0;
         if !arms.is_empty() {
             greedy = eligible[choice::greedy(&arms)];
-            let among = choice::probabilities(&self.config, ask.preferences.explore, &x, &arms);
+            let among = choice::probabilities(&self.config, ask.preferences.explore, &arms);
             for (&arm, p) in eligible.iter().zip(among) {
                 propensities[arm] = p;
             }

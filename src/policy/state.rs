@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::forgetting::Forgetting;
 use super::regression::{Prior, Sums};
+use super::watch::{self, Watch};
 use super::{Config, Estimate, Snapshot};
 use crate::base::{DeploymentId, Digest, ModelId, SchemaId, Timestamp};
 use crate::chat::Usage;
@@ -136,6 +137,8 @@ pub struct State {
     /// Rows folded in, of every kind; names the state in events.
     pub(super) rows: u64,
     pub(super) quality: Pool<ModelId>,
+    /// The watch on each model's answers.
+    pub(super) watches: BTreeMap<ModelId, Watch>,
     pub(super) tokens: Pool<ModelId>,
     pub(super) first_token: Pool<DeploymentId>,
     pub(super) total: Pool<DeploymentId>,
@@ -151,6 +154,7 @@ impl State {
             config,
             rows: 0,
             quality: Pool::new(CONTEXT, slow),
+            watches: BTreeMap::new(),
             tokens: Pool::new(2, slow),
             first_token: Pool::new(3, fast),
             total: Pool::new(4, fast),
@@ -202,8 +206,28 @@ impl State {
     fn add_quality(&mut self, row: &QualityRow<'_>, weight: f64) {
         if row.y.is_finite() && weight.is_finite() {
             let x = design(&self.schema, row.context);
+            let weight = weight * self.watches.get(row.model).map_or(1.0, |watch| watch.left(row.decided_at));
             self.quality.add(row.model, row.decided_at, weight, &x, row.y);
         }
+    }
+
+    /// Holds a score that was folded in, and is the first of its answer, beside what was predicted of it. `true`: the
+    /// model has silently become worse, and what was learned of it weighs less from now on.
+    pub fn watch(&mut self, row: &QualityRow<'_>) -> bool {
+        let watch = match self.watches.get_mut(row.model) {
+            Some(watch) => watch,
+            None => self.watches.entry(row.model.clone()).or_default(),
+        };
+        let alarm = watch.see(row.predicted, row.y, row.weight, row.decided_at);
+        if alarm && let Some(sums) = self.quality.sums.get_mut(row.model) {
+            sums.scale(watch::LEFT);
+        }
+        alarm
+    }
+
+    /// When which model was found to have become worse.
+    pub fn alarms(&self) -> impl Iterator<Item = (&ModelId, &[Timestamp])> {
+        self.watches.iter().map(|(model, watch)| (model, watch.alarms())).filter(|(_, alarms)| !alarms.is_empty())
     }
 
     /// Folds in a call: its answer's length and its times, as far as they are known.
@@ -249,6 +273,9 @@ impl State {
             }
             merged.rows += part.rows;
             merged.quality.merge(&part.quality)?;
+            for (model, watch) in &part.watches {
+                merged.watches.entry(model.clone()).or_default().merge(watch);
+            }
             merged.tokens.merge(&part.tokens)?;
             merged.first_token.merge(&part.first_token)?;
             merged.total.merge(&part.total)?;
@@ -293,7 +320,8 @@ pub(super) fn total_design(prompt_tokens: f64, in_flight: f64, answer_tokens: f6
 
 /// What is believed of quality before any score. The usual ridge is the one measured on public sets, whose prompts
 /// hardly tell the models apart; the looser ones are for traffic whose kinds have specialists.
-pub(super) fn quality_prior() -> Prior {
+#[must_use]
+pub fn quality_prior() -> Prior {
     let with_bias = |bias: f64, context: f64| {
         let mut diagonal = vec![context; CONTEXT];
         diagonal[0] = bias;

@@ -456,6 +456,47 @@ fn who_is_clearly_behind_rests_but_only_on_requests_like_those_it_is_bad_at() {
     assert!(score(3.0)[1] > 0.9, "{:?}", score(3.0));
 }
 
+#[test]
+fn a_model_that_silently_became_worse_is_found_and_learned_anew_and_late_words_on_before_weigh_less() {
+    let mut state = state(&Config { half_life: Duration::ZERO, ..Config::default() });
+    let model = ModelId::from("m0");
+    let at = |i: u64| Timestamp(1_700_000_000_000_000 + i);
+    let context = context(&[0.2]);
+    let row = |i: u64, y: f64| QualityRow {
+        model: &model,
+        context: &context,
+        y,
+        weight: 1.0,
+        decided_at: at(i),
+        predicted: Estimate { mean: 0.8, sd: 0.01 },
+    };
+    let noise = |i: u64| 0.3 * (Seed(i).uniform("noise") - 0.5);
+    let see = |state: &mut State, i: u64, y: f64| {
+        state.observe_quality(&row(i, y));
+        state.watch(&row(i, y))
+    };
+    for i in 0..1_000 {
+        assert!(!see(&mut state, i, 0.8 + noise(i)));
+    }
+    let before = state.publish().models().next().expect("one model").1;
+    let found = (1_000..1_200).find(|&i| see(&mut state, i, 0.63 + noise(i))).expect("found in 200 answers");
+    assert_eq!(state.alarms().map(|(model, at)| (model.as_str(), at.len())).collect::<Vec<_>>(), [("m0", 1)]);
+    let after = state.publish().models().next().expect("one model").1;
+    assert!((after - 0.25 * (found + 1) as f64).abs() < 1e-6 && before == 1_000.0, "{before} {after}");
+    let bytes = state.to_bytes();
+    let back = State::from_bytes(&bytes, state.config().clone(), &SCHEMA.into()).expect("reads back");
+    assert_eq!((&back, back.to_bytes()), (&state, bytes));
+    // A late label of before weighs a quarter, one of after all; and both can be taken back.
+    let rows = |state: &State| state.publish().models().next().expect("one model").1;
+    state.observe_quality(&row(3, 0.5));
+    assert!((rows(&state) - after - 0.25).abs() < 1e-9);
+    state.observe_quality(&row(found + 1, 0.5));
+    assert!((rows(&state) - after - 1.25).abs() < 1e-9);
+    state.retract_quality(&row(3, 0.5));
+    state.retract_quality(&row(found + 1, 0.5));
+    assert!((rows(&state) - after).abs() < 1e-9);
+}
+
 /// Regret per quarter of a run against the best arm of each round, in a linear world.
 fn regret(policy: &mut dyn OnlinePolicy, seed: u64, rounds: u64, bend: f64) -> (f64, f64) {
     const ARMS: usize = 5;
@@ -465,7 +506,7 @@ fn regret(policy: &mut dyn OnlinePolicy, seed: u64, rounds: u64, bend: f64) -> (
     };
     let world = |arm: usize, j: usize| normal(Seed(seed), &format!("world {arm} {j}"));
     let theta: Vec<Vec<f64>> = (0..ARMS).map(|arm| (0..8).map(|j| world(arm, j)).collect()).collect();
-    let (mut early, mut total) = (0.0, 0.0);
+    let (mut early, mut total, mut waiting) = (0.0, 0.0, Vec::new());
     for round in 0..rounds {
         let chance = Seed(seed * 1_000_003 + round);
         let mut x = vec![0.0_f32; CONTEXT];
@@ -482,7 +523,11 @@ fn regret(policy: &mut dyn OnlinePolicy, seed: u64, rounds: u64, bend: f64) -> (
             .collect();
         let p = policy.score(&Round { x: &x, open: &[true; ARMS], penalty: &[0.0; ARMS] });
         let arm = draw(&p, chance.uniform("arm"));
-        policy.update(&x, arm, truth[arm] + 0.1 * normal(chance, "noise"), 0.0);
+        // Learned in batches, as it is behind the endpoint.
+        waiting.push((x, arm, truth[arm] + 0.1 * normal(chance, "noise")));
+        if waiting.len() == 16 {
+            waiting.drain(..).for_each(|(x, arm, y)| policy.update(&x, arm, y, 0.0));
+        }
         total += truth.iter().copied().fold(f64::MIN, f64::max) - truth[arm];
         if round + 1 == rounds / 4 {
             early = total;
@@ -505,16 +550,16 @@ fn in_a_linear_world_regret_grows_like_a_root_and_stays_far_below_chance() {
     }
     // Over four times as many rounds a root gives 2, a line 4.
     assert!(total < 2.5 * early, "{early} {total}");
-    // The strong ridge that real prompts want makes the start slow in a world as clear as this one.
-    assert!(total < 0.45 * chance, "{total} {chance}");
+    assert!(total < 0.25 * chance, "{total} {chance}");
 }
 
 #[test]
-fn in_a_bent_world_inverse_gap_weighting_stays_within_twice_thompson() {
+fn in_a_bent_world_inverse_gap_weighting_stays_beside_thompson() {
     let (mut thompson, mut square) = (0.0, 0.0);
     for seed in 0..4 {
         thompson += regret(&mut bandit(Algorithm::Thompson), seed, 2_000, 0.05).1;
         square += regret(&mut bandit(Algorithm::SquareCb), seed, 2_000, 0.05).1;
     }
-    assert!(square < 2.0 * thompson, "{square} {thompson}");
+    // Few seeds, for a quick test: `pointsman policy bench --only worlds` holds it to 1.2 over many.
+    assert!(square < 1.6 * thompson, "{square} {thompson}");
 }

@@ -1,5 +1,6 @@
 //! `pointsman policy`: the versions of what was learned; what each believes, how two differ, and the way back.
 
+mod bench;
 mod picture;
 mod roll_out;
 
@@ -29,6 +30,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Args),
     /// List the versions, and which is in force.
     List {
         #[command(flatten)]
@@ -126,6 +128,7 @@ const LEDGER: &str = "ledger";
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
+        Command::Bench(args) => bench::run(args),
         Command::List { data, json } => list(data, *json),
         Command::Show { version, data, html, json } => show(&Folder::open(data)?, version, html.as_ref(), *json),
         Command::Diff { one, other, data, json } => diff(&Folder::open(data)?, (one, other), *json),

@@ -1,0 +1,261 @@
+//! So many dollars: how much the next request may cost, and how much a dollar must count for the money to last.
+//!
+//! Two things hold a budget. A **purse**, filled at the budget's rate up to a credit and emptied by what answers cost:
+//! a candidate is eligible only while the purse holds its dearest likely answer, so spending never passes
+//! `start + rate x time`, whatever comes in whatever order, but for answers dearer than that. And a **price of money**,
+//! `nu <- clip(nu + .1 (min(c / (.98 B), 20) - 1), 0, 200)` after every request, `c` what it cost and `B` what it was allowed:
+//! it rises while more is spent than comes in, so that the purse is seldom what decides. A dollar then counts
+//! `nu x .01 / B` of quality, above what it counts to the caller.
+//!
+//! Turned round, the same loop keeps a quality: [`Floor`] raises the worth of quality while answers are worse than they
+//! shall be, and spends no more on it than that takes.
+//!
+//! Pure: time and costs come as values. Several budgets hold at once when each has its pacer and the greatest price
+//! and the least purse count ([`Pace::and`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Timestamp, Usd};
+
+/// Step of the price of money.
+const STEP: f64 = 0.1;
+/// Share of the budget that is aimed at: what is left over is for surprises.
+const AIM: f64 = 0.98;
+/// Quality that one request's budget weighs at a price of 1.
+const SCALE: f64 = 0.01;
+/// Greatest price of money.
+const DEAREST: f64 = 200.0;
+/// An answer is not counted as more than so many requests' budgets in the price.
+const SURPRISE: f64 = 20.0;
+/// How quickly the allowance of one request follows the traffic, where the budget is one of time.
+const FOLLOW: f64 = 0.02;
+
+/// How fast money comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rate {
+    /// So much with every request.
+    PerRequest(Usd),
+    /// So much an hour, whatever the traffic.
+    PerHour(Usd),
+}
+
+/// What a budget asks of the next choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    /// Points of quality that a dollar counts above what it counts to the caller.
+    pub per_usd: f64,
+    /// What an answer may cost; `None` = anything.
+    pub purse: Option<Usd>,
+}
+
+impl Pace {
+    /// Both budgets at once: the dearer money, the smaller purse.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let purse = match (self.purse, other.purse) {
+            (Some(one), Some(two)) => Some(Usd(one.0.min(two.0))),
+            (one, two) => one.or(two),
+        };
+        Self { per_usd: self.per_usd.max(other.per_usd), purse }
+    }
+}
+
+/// One budget, being spent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pacer {
+    rate: Rate,
+    /// The purse is never fuller.
+    credit: f64,
+    purse: f64,
+    price: f64,
+    /// What one request is allowed, of late.
+    allowed: f64,
+    /// When money last came in.
+    filled: Timestamp,
+    /// What came in since the last request was settled.
+    came: f64,
+    /// Held back for requests on their way.
+    held: f64,
+}
+
+impl Pacer {
+    /// A budget that begins now with a full purse.
+    #[must_use]
+    pub fn new(rate: Rate, credit: Usd, now: Timestamp) -> Self {
+        let allowed = match rate {
+            Rate::PerRequest(usd) => usd.0,
+            Rate::PerHour(usd) => usd.0 / 3600.0,
+        };
+        Self { rate, credit: credit.0, purse: credit.0, price: 0.0, allowed, filled: now, came: 0.0, held: 0.0 }
+    }
+
+    /// Starts with this price of money: one that a list of prices, or what was before, makes likely.
+    #[must_use]
+    pub fn with_price(self, price: f64) -> Self {
+        Self { price: price.clamp(0.0, DEAREST), ..self }
+    }
+
+    /// The price of money now; what a restart goes on with.
+    #[must_use]
+    pub const fn price(&self) -> f64 {
+        self.price
+    }
+
+    /// What the next choice must respect. Money of the time since the last call comes in first; with
+    /// [`Rate::PerRequest`] every call brings its request's share.
+    pub fn pace(&mut self, now: Timestamp) -> Pace {
+        let came = match self.rate {
+            Rate::PerRequest(usd) => usd.0,
+            Rate::PerHour(usd) => usd.0 * now.since(self.filled).as_secs_f64() / 3600.0,
+        };
+        self.filled = self.filled.max(now);
+        self.came += came;
+        self.purse = (self.purse + came).min(self.credit);
+        let per_usd = if self.allowed > 0.0 { self.price * SCALE / self.allowed } else { 0.0 };
+        Pace { per_usd, purse: Some(Usd((self.purse - self.held).max(0.0))) }
+    }
+
+    /// Holds back what a request on its way may cost at most.
+    pub fn hold(&mut self, most: Usd) {
+        self.held += most.0;
+    }
+
+    /// A request was answered for this much; `held` is what was held back for it.
+    pub fn settle(&mut self, cost: Usd, held: Usd) {
+        self.held = (self.held - held.0).max(0.0);
+        self.purse -= cost.0;
+        if matches!(self.rate, Rate::PerHour(_)) {
+            self.allowed += FOLLOW * (self.came - self.allowed);
+        }
+        self.came = 0.0;
+        if self.allowed > 0.0 {
+            let spent = (cost.0 / (AIM * self.allowed)).min(SURPRISE);
+            self.price = (self.price + STEP * (spent - 1.0)).clamp(0.0, DEAREST);
+        }
+    }
+}
+
+/// A quality to be kept at the least cost: the budget's mirror image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Floor {
+    target: f64,
+    worth: f64,
+}
+
+/// Least and greatest worth of quality: what a cost weighs is divided by it.
+const WORTHS: (f64, f64) = (0.05, 200.0);
+/// Step of the worth of quality, relative, for an answer that misses the target by 1.
+const LIFT: f64 = 0.05;
+
+impl Floor {
+    /// Keeps this mean quality.
+    #[must_use]
+    pub const fn new(target: f64) -> Self {
+        Self { target, worth: 1.0 }
+    }
+
+    /// What the weight of cost is to be divided by.
+    #[must_use]
+    pub const fn worth(&self) -> f64 {
+        self.worth
+    }
+
+    /// An answer was this good.
+    pub fn settle(&mut self, quality: f64) {
+        self.worth = (self.worth * (LIFT * (self.target - quality)).exp()).clamp(WORTHS.0, WORTHS.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::Seed;
+
+    proptest! {
+        /// Costs may come in any order, also with the dearest first: an adversary who knows the purse.
+        #[test]
+        fn spending_never_passes_the_rate_and_the_credit(
+            wishes in prop::collection::vec((0.0..30.0_f64, any::<bool>()), 1..400), credit in 0.0..50.0_f64,
+        ) {
+            let mut pacer = Pacer::new(Rate::PerRequest(Usd(1.0)), Usd(credit), Timestamp(0));
+            let mut spent = 0.0;
+            for (t, (wish, greedy)) in wishes.into_iter().enumerate() {
+                let purse = pacer.pace(Timestamp(t as u64)).purse.expect("a budget").0;
+                let cost = if greedy { purse } else { wish };
+                if cost <= purse {
+                    spent += cost;
+                    pacer.settle(Usd(cost), Usd(0.0));
+                }
+                prop_assert!(spent <= (t + 1) as f64 + credit + 1e-9, "{spent} at {t}");
+            }
+        }
+
+        /// The same with several on their way at once.
+        #[test]
+        fn what_is_on_its_way_is_held_back(wishes in prop::collection::vec((0.0..5.0_f64, 0..6_usize), 1..200)) {
+            let mut pacer = Pacer::new(Rate::PerHour(Usd(3600.0)), Usd(10.0), Timestamp(0));
+            let (mut spent, mut open) = (0.0, Vec::new());
+            for (t, (wish, done)) in wishes.into_iter().enumerate() {
+                let seconds = t as u64 + 1;
+                let purse = pacer.pace(Timestamp(seconds * 1_000_000)).purse.expect("a budget").0;
+                if wish <= purse {
+                    pacer.hold(Usd(wish));
+                    open.push(wish);
+                }
+                if done < open.len() {
+                    let cost = open.swap_remove(done);
+                    spent += cost;
+                    pacer.settle(Usd(cost), Usd(cost));
+                }
+                prop_assert!(spent + open.iter().sum::<f64>() <= seconds as f64 + 10.0 + 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn the_price_of_money_finds_the_mix_that_the_budget_pays_for() {
+        // Cheap: quality .6 for 1, dear: .8 for 10; the budget pays for one dear answer in three.
+        let mut pacer = Pacer::new(Rate::PerRequest(Usd(4.0)), Usd(200.0), Timestamp(0));
+        let (mut spent, mut dear) = (0.0, 0);
+        for t in 0..4_000 {
+            let pace = pacer.pace(Timestamp(t));
+            let gain = 0.2 + 0.1 * (Seed(t).uniform("prompt") - 0.5);
+            let chosen = gain > pace.per_usd * 9.0 && pace.purse.is_some_and(|purse| purse.0 >= 10.0);
+            let cost = if chosen { 10.0 } else { 1.0 };
+            pacer.settle(Usd(cost), Usd(0.0));
+            spent += cost;
+            dear += u32::from(chosen);
+        }
+        let used = spent / (4.0 * 4_000.0);
+        assert!((0.97..=1.013).contains(&used), "{used}");
+        assert!((1_250..1_400).contains(&dear), "{dear}");
+    }
+
+    #[test]
+    fn of_several_budgets_the_tightest_counts() {
+        let rich = Pace { per_usd: 1.0, purse: Some(Usd(5.0)) };
+        let poor = Pace { per_usd: 3.0, purse: Some(Usd(0.5)) };
+        assert_eq!(rich.and(poor), poor);
+        assert_eq!(Pace::default().and(rich), rich);
+    }
+
+    #[test]
+    fn a_quality_is_kept_at_the_least_cost() {
+        // Dear answers are better by .2; a floor of .7 needs half of them, whatever a dollar weighs at first.
+        let mut floor = Floor::new(0.7);
+        let (mut quality, mut dear) = (0.0, 0);
+        for t in 0..6_000_u64 {
+            let gain = 0.2 + 0.3 * (Seed(t).uniform("prompt") - 0.5);
+            let chosen = gain > 1.0 / floor.worth();
+            let y = 0.6 + if chosen { gain } else { 0.0 };
+            floor.settle(y);
+            quality += y / 6_000.0;
+            dear += u32::from(chosen);
+        }
+        assert!((0.69..0.715).contains(&quality), "{quality}");
+        assert!(dear < 3_000, "the prompts that gain most come first: {dear}");
+    }
+}
