@@ -4,6 +4,8 @@
 //! implementation published for the same rows and the same splits (`benches/expected.csv`) against ours. A figure out of
 //! its tolerance is printed with both values. The tolerances leave room for vectors of eight bits and another encoder.
 
+#![expect(clippy::print_stdout, reason = "a bench says what it measured")]
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 

@@ -120,6 +120,7 @@ impl ExactCache {
     }
 
     /// Forgets the answer under this key, if it is this tenant's; whether there was one.
+    #[must_use]
     pub fn forget(&self, key: &Key, tenant: &TenantId) -> bool {
         let own = self.entries.get(key).is_some_and(|entry| entry.tenant == *tenant);
         if own {
