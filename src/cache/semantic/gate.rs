@@ -97,7 +97,7 @@ pub fn fit_text(text: &str, first_turn: bool) -> Result<(), Unfit> {
     if has(TIMES) || pair(TIME_PAIRS) {
         return Err(Unfit::TimeBound);
     }
-    if pair(OWN) {
+    if pair(OWN) || asks_of_oneself(&said) {
         return Err(Unfit::Personal);
     }
     if acts(&said) {
@@ -153,6 +153,11 @@ fn has_long_number(text: &str) -> bool {
         }
     }
     false
+}
+
+/// "What do I owe", "when do I fly"; "how do I change a tyre" is what anybody asks.
+fn asks_of_oneself(said: &[String]) -> bool {
+    (1..said.len()).any(|at| said[at - 1] == "do" && said[at] == "i" && (at < 2 || said[at - 2] != "how"))
 }
 
 /// A wish that something be done: an imperative of doing at the beginning, or after "please" and the like.
@@ -290,7 +295,6 @@ const OWN: &[(&str, &str)] = &[
     ("my", "doctor"),
     ("my", "test"),
     ("my", "results"),
-    ("do", "i"),
     ("did", "i"),
     ("have", "i"),
     ("am", "i"),
@@ -443,6 +447,7 @@ mod tests {
             ("Who is the current president of France?", Unfit::TimeBound),
             ("Which trains run this week?", Unfit::TimeBound),
             ("How much is on my account?", Unfit::Personal),
+            ("When do I have to be there?", Unfit::Personal),
             ("Please cancel the subscription of the team", Unfit::Act),
             ("I'd like to transfer 50 dollars to Ann", Unfit::Act),
             ("Where is parcel AB12345 of the shop?", Unfit::Identifier),
