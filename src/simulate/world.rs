@@ -57,7 +57,7 @@ impl World {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         const GRAND: Skill = [0.95, 0.92, 0.88];
-        const SOLID: Skill = [0.94, 0.895, 0.80];
+        const SOLID: Skill = [0.945, 0.905, 0.82];
         const MASTER: Skill = [0.97, 0.95, 0.92];
         const POOR: Skill = [0.80, 0.70, 0.58];
         const SIMPLE: Skill = [0.88, 0.62, 0.35];
