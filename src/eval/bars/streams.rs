@@ -9,7 +9,6 @@ use crate::eval::offline::Effort;
 use crate::eval::stream::{CONTEXT, DriftRow, Maker, Online, OnlineRow, drift, online, policies};
 use crate::eval::table::Table;
 use crate::features::Extractor;
-use crate::policy::{OnlinePolicy, Round};
 
 /// End regret and last quarter that a set is held to.
 const HELD_TO: [(&str, f64); 3] = [("llmrouter-ulab", 50.0), ("zeroeval", 68.0), ("paretobandit", 6.0)];
@@ -27,37 +26,10 @@ pub fn contexts(table: &Table) -> Array2<f32> {
     x
 }
 
-/// A policy that sees the arms in reverse: luck with which arm comes first shows.
-struct Reversed(Box<dyn OnlinePolicy>, usize);
-
-impl OnlinePolicy for Reversed {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn score(&mut self, round: &Round<'_>) -> Vec<f64> {
-        let open: Vec<bool> = round.open.iter().rev().copied().collect();
-        let penalty: Vec<f64> = round.penalty.iter().rev().copied().collect();
-        let mut p = self.0.score(&Round { x: round.x, open: &open, penalty: &penalty });
-        p.reverse();
-        p
-    }
-
-    fn update(&mut self, x: &[f32], arm: usize, quality: f64, penalty: f64) {
-        self.0.update(x, self.1 - 1 - arm, quality, penalty);
-    }
-}
-
-fn reversed(maker: Maker<'static>) -> Maker<'static> {
-    let (name, make) = maker;
-    (format!("{name}, arms reversed"), Box::new(move |arms| Box::new(Reversed(make(arms), arms))))
-}
-
 /// The online columns of a set, and the bars on them.
 #[must_use]
 pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
-    let mut makers: Vec<Maker<'static>> = policies::cold().into_iter().filter(|(name, _)| name != "UCB1").collect();
-    makers.extend(policies::cold().into_iter().take(1).map(reversed));
+    let makers: Vec<Maker<'static>> = policies::cold().into_iter().filter(|(name, _)| name != "UCB1").collect();
     let online = online(table, &contexts(table), &makers, false, effort);
     let mut bars = Vec::new();
     let row = |name: &str| online.rows.iter().find(|row| row.policy == name);
@@ -71,7 +43,7 @@ pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
                 format!("{}: regret to the best fixed arm at the end, from cold, exploration share in it", table.set);
             bars.push(Bar::at_most(subject, regret, bound).with_error(error).digits(1));
         }
-        for other in ["pointsman, cold, arms reversed", "pointsman, SquareCB", "LinUCB"] {
+        for other in ["pointsman, SquareCB", "LinUCB"] {
             if let Some((regret, error)) = row(other).and_then(end) {
                 bars.push(Bar::shown(format!("{}: the same, {other}", table.set), regret).with_error(error).digits(1));
             }

@@ -2,27 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::svg::{Bar, Line, bars, escaped, lines};
+use super::svg::{Bar, Line, STYLE, bars, escaped, lines};
 use super::{Report, SetReport};
 use crate::eval::column::{Column, OURS, Row};
 use crate::eval::stream::Change;
-
-const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1d232a;--paper:#fff;--faint:#e3e6ea;--soft:#5d6873}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--paper:#15191e;--faint:#2b323a;--soft:#9aa5b1}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0 auto;max-width:1180px;padding:24px}
-h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:40px 0 4px;border-top:1px solid var(--faint);padding-top:20px}
-h3{font-size:15px;margin:22px 0 6px}p,li{color:var(--soft);margin:4px 0}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:18px 28px}
-figure{margin:8px 0}figcaption{font-weight:600;margin-bottom:4px}
-svg{width:100%;height:auto;overflow:visible}svg text{font-size:11px;fill:var(--soft)}
-.grid{stroke:var(--faint)}.axis{stroke:var(--soft)}.whisker{stroke:var(--ink);stroke-width:1.5}
-.legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;padding:0;margin:4px 0 0 8px;font-size:12px}
-.legend i{display:inline-block;width:22px;margin-right:6px;vertical-align:middle}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-td,th{padding:3px 12px 3px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
-td:first-child,th:first-child{text-align:left}tr.yard td{font-style:italic;color:var(--soft)}td.wide{text-align:left;white-space:normal}
-";
 
 /// The page.
 #[must_use]
