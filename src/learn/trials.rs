@@ -317,10 +317,12 @@ impl Follower {
         self.end(End { how: Ending::RolledBack, at, why })
     }
 
+    /// The gateway hears of it before the list says so: whoever reads there that a trial is over can rely on it. Where
+    /// the list cannot be written, the next look begins the trial again and comes to the same end.
     fn end(&mut self, end: End) -> Result<(), TrialError> {
-        self.versions.end_trial(end)?;
         self.running = None;
         self.tell();
+        self.versions.end_trial(end)?;
         Ok(())
     }
 }
