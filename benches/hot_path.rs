@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use pointsman::admission::{self, Admission};
 use pointsman::base::{Clock, Digest, SystemClock};
-use pointsman::cache::{self, ExactCache};
+use pointsman::cache::{self, Cache};
 use pointsman::catalog::{Capability, Catalog, Deployment, Price};
 use pointsman::dispatch::{self, Dispatcher};
 use pointsman::embed::{self, Embedder, Lexical, Status};
@@ -133,7 +133,7 @@ fn gateway(upstream: &str, embedder: Arc<dyn Embedder>, folder: &std::path::Path
             config: Digest::of(b"bench"),
         },
         admission: Admission::new(&admission::Config::default()),
-        cache: ExactCache::new(cache::Config::default()),
+        cache: Cache::new(cache::Config::default()),
         embedder,
         dispatcher: Arc::new(Dispatcher::new(dispatch::Config::default(), Arc::clone(&clock)).expect("TLS")),
         ledger: Arc::new(SqliteLedger::open(folder, &ledger::Config::default()).expect("a ledger")),

@@ -140,6 +140,8 @@ fn completed(n: u64) -> Completed {
         outcome: Outcome::Served,
         stream: true,
         cache: CacheOutcome::Miss,
+        reuse: None,
+        background: false,
         served: Some(format!("provider/model-{arm}@region").into()),
         model: Some(model(arm)),
         attempts: vec![Attempt {

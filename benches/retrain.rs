@@ -130,6 +130,8 @@ fn events(n: u64, at: Timestamp) -> [Event; 3] {
         outcome: Outcome::Served,
         stream: n.is_multiple_of(2),
         cache: CacheOutcome::Miss,
+        reuse: None,
+        background: false,
         served: Some(deployment.clone()),
         model: Some(decided.arms[chosen].model.clone()),
         attempts: vec![Attempt {

@@ -50,6 +50,13 @@ pub const REWARD: &str = "pointsman_reward";
 pub const CACHE_HITS: &str = "pointsman_cache_hits_total";
 /// Answers from memory that somebody reported as wrong.
 pub const CACHE_REPORTS: &str = "pointsman_cache_reports_total";
+/// Prompts that were not answered by the answer to a like one. Label: `reason`.
+pub const CACHE_UNLIKE: &str = "pointsman_cache_unlike_total";
+/// What was found of answers to like prompts. Labels: `verdict`; `check`: whether it was, or would have been, served.
+pub const CACHE_VERDICTS: &str = "pointsman_cache_verdicts_total";
+/// Upper limit, 95 %, of the share of wrong answers among those given for other prompts. Labels: `namespace` (the
+/// twenty most checked), `state`.
+pub const CACHE_WRONG_BOUND: &str = "pointsman_cache_wrong_bound";
 /// Bytes held by the exact cache.
 pub const CACHE_BYTES: &str = "pointsman_cache_bytes";
 /// Embeddings that were not ready in time, so that the lexical context was used.
@@ -75,7 +82,7 @@ pub enum Shape {
 }
 
 /// Every metric: name, kind, help text.
-pub const METRICS: [(&str, Shape, &str); 24] = [
+pub const METRICS: [(&str, Shape, &str); 27] = [
     (REQUESTS, Shape::Counter, "Requests answered, by route, model, status and cache outcome."),
     (ERRORS, Shape::Counter, "Requests that ended in an error, by kind."),
     (REFUSED, Shape::Counter, "Requests turned away at admission, by kind."),
@@ -94,6 +101,9 @@ pub const METRICS: [(&str, Shape, &str); 24] = [
     (REWARD, Shape::Histogram, "Scores of answers, by channel."),
     (CACHE_HITS, Shape::Counter, "Answers served from the cache, by kind."),
     (CACHE_REPORTS, Shape::Counter, "Answers from memory that were reported as wrong and forgotten."),
+    (CACHE_UNLIKE, Shape::Counter, "Prompts not answered by the answer to a like one, by reason."),
+    (CACHE_VERDICTS, Shape::Counter, "Answers to like prompts compared with fresh ones, by verdict."),
+    (CACHE_WRONG_BOUND, Shape::Gauge, "Upper limit of the share of wrong semantic hits, by namespace."),
     (CACHE_BYTES, Shape::Gauge, "Bytes held by the exact cache."),
     (EMBEDDING_LATE, Shape::Counter, "Requests decided on the lexical context because the encoder was late."),
     (EVENTS_SHED, Shape::Counter, "Ledger events shed under overload."),

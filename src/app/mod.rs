@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::base::{Clock, SystemClock};
-use crate::cache::ExactCache;
+use crate::cache::Cache;
 use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
 use crate::embed::{self, LoadError};
@@ -103,7 +103,7 @@ impl App {
                 config: config.digest(),
             },
             admission: Admission::new(&sections.admission),
-            cache: ExactCache::new(sections.cache),
+            cache: Cache::new(sections.cache),
             embedder: embed::load(&sections.embed, progress)?,
             dispatcher: Arc::new(dispatcher),
             ledger: Arc::clone(&ledger),

@@ -15,6 +15,6 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Blame, Error, Kind, Retry};
 pub use ids::{DecisionId, DeploymentId, Digest, ModelId, SchemaId, TenantId};
 pub use problem::Problem;
-pub use secret::Secret;
+pub use secret::{KeySource, Secret};
 pub use seed::Seed;
 pub use units::{Probability, Score, Usd};

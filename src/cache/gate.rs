@@ -44,6 +44,20 @@ pub enum Bypass {
 }
 
 impl Bypass {
+    /// Its name, in headers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::NoStore => "no_store",
+            Self::Tools => "tools",
+            Self::Media => "media",
+            Self::ManyChoices => "many_choices",
+            Self::Sampled => "sampled",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+
     /// In words, for a caller who insisted on the cache.
     #[must_use]
     pub const fn in_words(self) -> &'static str {

@@ -1,28 +1,37 @@
 //! Have we answered this before?
 //!
-//! The exact tier. Two requests are the same when everything that shapes the answer is the same, whatever the
+//! Two tiers. Exactly: two requests are the same when everything that shapes the answer is the same, whatever the
 //! order of keys or the spelling of numbers ([`key()`]); an answer is kept when it was whole, good and asked for in
 //! a way that makes a repeat welcome ([`gate()`]); it is given back as a valid answer, streamed or not, with every
 //! field the provider sent ([`replay`]). Its life is counted from its making and never renewed, and one tenant's
 //! answers are never another's.
 //!
-//! Pure: time comes in as a value. The one thing with a memory here is [`ExactCache`].
+//! In meaning ([`semantic`]): a prompt that differs in the user's last words alone may get the answer to a like one,
+//! where what was found of such answers allows it. An answer that was asked for by nobody but a like prompt writes
+//! nothing: a wrong one must not spread.
+//!
+//! Pure: time comes in as a value. The one thing with a memory here is [`Cache`]; what it tells its [`Keeper`] is
+//! written down elsewhere.
 
 pub mod canonical;
+mod config;
 mod control;
 mod exact;
 mod gate;
 mod key;
 pub mod replay;
 pub mod semantic;
+mod store;
 mod tree;
 
 use serde::{Deserialize, Serialize};
 
+pub use config::{Config, SemanticConfig, TenantConfig};
 pub use control::Control;
-pub use exact::{Config, Entry, ExactCache};
+pub use exact::Entry;
 pub use gate::{Bypass, Repeats, gate, keepable};
-pub use key::{Key, Scope, key};
+pub use key::{Key, Scope, key, names};
+pub use store::{Cache, Change, Contents, InMemory, Keeper, Place, Purge};
 
 /// Where the answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +47,8 @@ pub enum CacheOutcome {
     Miss,
     /// Not looked up.
     Bypass,
+    /// Looked up and too old, and given nevertheless because the providers failed.
+    Stale,
 }
 
 impl CacheOutcome {
@@ -56,6 +67,7 @@ impl CacheOutcome {
             Self::Coalesced => "coalesced",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
+            Self::Stale => "stale",
         }
     }
 }

@@ -27,13 +27,15 @@ pub use environment::Environment;
 pub use sections::{Sections, Server};
 use serde::Serialize;
 
-use crate::base::{Digest, Problem};
+use crate::base::{Digest, Problem, Secret};
 use crate::catalog::Catalog;
 use crate::gateway::Live;
 use crate::policy::Preferences;
 
 /// The only version of the file's format so far.
 pub const VERSION: u32 = 1;
+/// Characters that a key for sealing must have.
+const SHORTEST_CACHE_KEY: usize = 32;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Config {
     pub sections: Sections,
     /// The data folder, if the file names one.
     pub data: Option<PathBuf>,
+    /// What the cache on disk is sealed with; `None` = it is in memory alone.
+    pub cache_key: Option<Secret>,
     /// What can be called, without what is still to be discovered.
     pub catalog: Catalog,
     /// What `auto:NAME` weighs.
@@ -101,6 +105,18 @@ impl Config {
         let presets = presets::presets(&file.presets, &mut found);
         let (data, sections) = (file.data.clone(), file.sections());
         found.extend(sections.problems());
+        let source = sections.cache.key.as_ref();
+        let path = "cache.key";
+        let cache_key = source
+            .and_then(|source| provider::secret(source, environment, path.to_owned(), &mut found))
+            .filter(|key| {
+                let long = key.expose().len() >= SHORTEST_CACHE_KEY;
+                if !long {
+                    let allowed = "at least 32 characters; for example what `openssl rand -hex 32` prints";
+                    found.push(Problem::new(path, "a key that is too short (not shown)", allowed));
+                }
+                long
+            });
         // What lies at or under something that could not be read is a mere consequence of it.
         let told: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
         problems.extend(found.into_iter().filter(|problem| !told.iter().any(|path| lies_under(&problem.path, path))));
@@ -108,7 +124,15 @@ impl Config {
             return Err(Problems(problems));
         }
         let catalog = parts.catalog();
-        Ok(Self { sections, data, presets, catalog, discoveries: parts.discoveries, warnings: parts.warnings })
+        Ok(Self {
+            sections,
+            data,
+            cache_key,
+            presets,
+            catalog,
+            discoveries: parts.discoveries,
+            warnings: parts.warnings,
+        })
     }
 
     /// The configuration of a machine without a file: every default, and the providers whose keys or addresses
@@ -120,6 +144,7 @@ impl Config {
         Self {
             sections: Sections::default(),
             data: None,
+            cache_key: None,
             presets: Live::built_in_presets(),
             catalog: parts.catalog(),
             discoveries: parts.discoveries,

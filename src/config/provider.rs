@@ -2,8 +2,8 @@
 
 use super::environment::Environment;
 use super::prices::{self, Known};
-use super::raw::{self, KeySource};
-use crate::base::{Problem, Secret};
+use super::raw;
+use crate::base::{KeySource, Problem, Secret};
 use crate::catalog::Price;
 
 /// `host`, `host:port` or a whole address, as an OpenAI-compatible base address. A server that is told to listen
@@ -44,16 +44,15 @@ pub(super) fn base_url(
     url.map(|_| written.trim_end_matches('/').to_owned())
 }
 
-pub(super) fn key(
-    provider: &raw::Provider,
-    known: Option<&Known>,
+/// The key that is kept there.
+pub(super) fn secret(
+    source: &KeySource,
     environment: &Environment,
-    path: &str,
+    path: String,
     problems: &mut Vec<Problem>,
 ) -> Option<Secret> {
-    let path = format!("{path}.key");
-    match &provider.key {
-        Some(KeySource::Env(name)) => {
+    match source {
+        KeySource::Env(name) => {
             let key = environment.get(name);
             if key.is_none() {
                 let allowed = format!("a variable that holds the key; for example: export {name}=...");
@@ -61,7 +60,7 @@ pub(super) fn key(
             }
             key.map(Secret::new)
         }
-        Some(KeySource::File(file)) => match std::fs::read_to_string(file) {
+        KeySource::File(file) => match std::fs::read_to_string(file) {
             Ok(key) if !key.trim().is_empty() => Some(Secret::new(key.trim())),
             Ok(_) => {
                 problems.push(Problem::new(
@@ -77,6 +76,19 @@ pub(super) fn key(
                 None
             }
         },
+    }
+}
+
+pub(super) fn key(
+    provider: &raw::Provider,
+    known: Option<&Known>,
+    environment: &Environment,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Secret> {
+    let path = format!("{path}.key");
+    match &provider.key {
+        Some(source) => secret(source, environment, path, problems),
         None => {
             let known = known.filter(|_| provider.base_url.is_none())?;
             let key = known.keys.iter().find_map(|name| environment.get(name));

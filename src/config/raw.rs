@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::presets::Preset;
 use super::sections::{Sections, Server};
+use crate::base::KeySource;
 use crate::catalog::{Capability, Price};
 use crate::{admission, cache, dispatch, embed, gateway, http, learn, ledger, policy, telemetry};
 
@@ -86,48 +86,5 @@ impl OneOrMany {
             Self::One(name) => std::slice::from_ref(name),
             Self::Many(names) => names,
         }
-    }
-}
-
-/// Where a key is kept: `{ env = "NAME" }` or `{ file = "PATH" }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum KeySource {
-    Env(String),
-    File(PathBuf),
-}
-
-impl<'de> Deserialize<'de> for KeySource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Never repeats what it found: a key written into the file must not reach a screen or a log.
-        struct Source;
-        const ALLOWED: &str = "a reference to it, { env = \"NAME\" } or { file = \"PATH\" }";
-
-        impl<'de> Visitor<'de> for Source {
-            type Value = KeySource;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(ALLOWED)
-            }
-
-            fn visit_str<E: de::Error>(self, _: &str) -> Result<KeySource, E> {
-                Err(E::custom(format!("expected {ALLOWED}, got the key itself (not shown)")))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KeySource, A::Error> {
-                let entry = map.next_entry::<String, String>()?;
-                let more = map.next_key::<String>()?.is_some();
-                match entry {
-                    Some((kind, name)) if kind == "env" && !more => Ok(KeySource::Env(name)),
-                    Some((kind, path)) if kind == "file" && !more => Ok(KeySource::File(path.into())),
-                    Some((kind, _)) if !more => {
-                        Err(de::Error::custom(format!("expected {ALLOWED}, got a table with `{kind}`")))
-                    }
-                    Some(_) => Err(de::Error::custom(format!("expected {ALLOWED}, got a table with several keys"))),
-                    None => Err(de::Error::custom(format!("expected {ALLOWED}, got an empty table"))),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Source)
     }
 }

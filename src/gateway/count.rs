@@ -2,6 +2,8 @@
 
 use super::choice::Choice;
 use crate::base::{Blame, Kind, Score};
+use crate::cache::CacheOutcome;
+use crate::cache::semantic::compare::Verdict;
 use crate::catalog::Catalog;
 use crate::chat::{Endpoint, Usage};
 use crate::dispatch::Attempt;
@@ -15,12 +17,25 @@ pub(super) fn decided(choice: &Choice) {
     metrics::histogram!(name::PROPENSITY).record(arm.propensity);
 }
 
-pub(super) fn cache_hit() {
-    metrics::counter!(name::CACHE_HITS, "kind" => "exact").increment(1);
+pub(super) fn cache_hit(outcome: CacheOutcome) {
+    let kind = if outcome == CacheOutcome::Hit { "exact" } else { outcome.name() };
+    metrics::counter!(name::CACHE_HITS, "kind" => kind).increment(1);
 }
 
-pub(super) fn coalesced() {
-    metrics::counter!(name::CACHE_HITS, "kind" => "coalesced").increment(1);
+/// A prompt was not answered by the answer to a like one.
+pub(super) fn unlike(reason: &'static str) {
+    metrics::counter!(name::CACHE_UNLIKE, "reason" => reason).increment(1);
+}
+
+/// Something was found of an answer from memory, or of one that might have been.
+pub(super) fn found(verdict: Verdict, check: bool) {
+    let verdict = match verdict {
+        Verdict::Right => "right",
+        Verdict::Wrong => "wrong",
+        Verdict::Unclear => "unclear",
+    };
+    metrics::counter!(name::CACHE_VERDICTS, "verdict" => verdict, "check" => if check { "1" } else { "0" })
+        .increment(1);
 }
 
 pub(super) fn reported() {

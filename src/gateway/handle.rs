@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alike::Lesson;
 use super::asked;
 use super::choice::choose;
 use super::flight::{Landed, Route, Seat, What};
+use super::memory::not_in_memory;
 use super::record::Record;
 use super::reply::{Refused, Served, landed};
 use super::timed::Timed;
@@ -33,6 +35,13 @@ pub struct Incoming {
     pub arrived: Duration,
 }
 
+/// For whom a request is served.
+enum OnBehalf {
+    Caller,
+    /// Behind an answer from memory; its own answer teaches this.
+    Ourselves(Option<Box<Lesson>>),
+}
+
 impl Gateway {
     /// Serves one request.
     ///
@@ -41,17 +50,48 @@ impl Gateway {
     /// # Errors
     /// [`Refused`], with the facts of the request if it was admitted.
     pub async fn handle(self: &Arc<Self>, incoming: Incoming) -> Result<Served, Refused> {
+        self.serve(incoming, OnBehalf::Caller).await
+    }
+
+    /// Serves a request of our own, for which nobody waits. It teaches this lesson, if it has one.
+    pub(super) async fn handle_behind(
+        self: &Arc<Self>,
+        incoming: Incoming,
+        lesson: Option<Lesson>,
+    ) -> Result<Served, Refused> {
+        self.serve(incoming, OnBehalf::Ourselves(lesson.map(Box::new))).await
+    }
+
+    async fn serve(self: &Arc<Self>, incoming: Incoming, of: OnBehalf) -> Result<Served, Refused> {
         let Incoming { caller, request, wishes, control, arrived } = incoming;
         let live = self.live.load_full();
         let ticket = self.admission.admit(caller).map_err(Refused::at_the_door)?;
         let mut record = self.recorder.open(self.new_id(), ticket, Arc::new(request), live, arrived);
-        match self.remembered(&mut record, &wishes, &control) {
-            Ok(Some(hit)) => Ok(self.replay(record, hit)),
-            Ok(None) => match route(&record, &control) {
-                Some(route) => self.together(record, route, wishes).await,
-                None => self.alone(record, &wishes).await,
+        record.background = matches!(of, OnBehalf::Ourselves(_));
+        let hit = match self.remembered(&mut record, &wishes, &control) {
+            Ok(Some(hit)) => Some(hit),
+            Ok(None) => match of {
+                OnBehalf::Ourselves(lesson) => {
+                    if let Some(keep) = &mut record.keep {
+                        keep.lesson = lesson.map(|lesson| *lesson);
+                    }
+                    None
+                }
+                OnBehalf::Caller => self.alike(&mut record, &control).await,
             },
-            Err(error) => Err(Refused::of(record, error)),
+            Err(error) => return Err(Refused::of(record, error)),
+        };
+        if let Some(hit) = hit {
+            self.follow(&record, &wishes, &hit);
+            return Ok(self.replay(record, hit));
+        }
+        if control.only_if_cached {
+            let error = not_in_memory(&record);
+            return Err(Refused::of(record, error));
+        }
+        match route(&record, &control) {
+            Some(route) => self.together(record, route, wishes).await,
+            None => self.alone(record, &wishes).await,
         }
     }
 
@@ -59,7 +99,7 @@ impl Gateway {
     async fn alone(&self, mut record: Record, wishes: &Wishes) -> Result<Served, Refused> {
         match self.call(&mut record, wishes).await {
             Ok(reply) => Ok(self.pass_on(record, reply)),
-            Err(error) => Err(Refused::of(record, error)),
+            Err(error) => self.fall_back(record, error),
         }
     }
 
@@ -112,7 +152,10 @@ impl Gateway {
     async fn call(&self, record: &mut Record, wishes: &Wishes) -> Result<Reply, Error> {
         let (request, live) = (Arc::clone(&record.request), Arc::clone(&record.live));
         let wanted = asked::understand(&request.view.model, wishes, record.caller(), &live)?;
-        let embedding = self.embed(request.prompt()).await;
+        let embedding = match record.embedding.clone() {
+            Some(embedding) => Some(embedding),
+            None => self.embed(request.prompt()).await,
+        };
         let features = live.features.extract(&request, embedding.as_ref());
         let seed = self.seed_of(record.id, wishes, record.caller());
         let choice = choose(&wanted, &features, &live.deciding(seed), &self.dispatcher.availability(), seed)?;

@@ -4,6 +4,7 @@
 //! the choice, the call. Everything a request is decided by comes from one [`Live`], loaded once, so that a swap in
 //! the middle of a request changes nothing for it.
 
+mod alike;
 mod asked;
 mod body;
 mod choice;
@@ -43,7 +44,7 @@ pub use wishes::{NAMES as WISHES, Wishes};
 use crate::admission::Admission;
 use crate::base::problem::Problem;
 use crate::base::{Clock, DecisionId, Timestamp};
-use crate::cache::ExactCache;
+use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::dispatch::Dispatcher;
 use crate::embed::Embedder;
@@ -85,7 +86,7 @@ pub struct Parts {
     /// Who may call.
     pub admission: Admission,
     /// Where answers are remembered.
-    pub cache: ExactCache,
+    pub cache: Cache,
     /// What makes vectors.
     pub embedder: Arc<dyn Embedder>,
     /// What calls upstream.
@@ -104,7 +105,7 @@ pub struct Parts {
 pub struct Gateway {
     live: ArcSwap<Live>,
     admission: Arc<Admission>,
-    cache: Arc<ExactCache>,
+    cache: Arc<Cache>,
     embedder: Arc<dyn Embedder>,
     dispatcher: Arc<Dispatcher>,
     ledger: Arc<dyn Ledger>,
@@ -113,6 +114,8 @@ pub struct Gateway {
     config: Config,
     recorder: Arc<Recorder>,
     flights: Arc<flight::Flights>,
+    /// Requests of our own behind answers from memory; see `alike`.
+    behind: alike::Behind,
     /// When the deciding policy was published, microseconds since the epoch.
     published: AtomicU64,
     /// Feedback takes turns by decision; one lock for many decisions is enough.
@@ -129,6 +132,7 @@ impl Gateway {
             clock: Arc::clone(&clock),
             ledger: Arc::clone(&ledger),
             cache: Arc::clone(&cache),
+            embedder: Arc::clone(&embedder),
             admission: Arc::clone(&admission),
             after: TaskTracker::new(),
             open: AtomicUsize::new(0),
@@ -137,7 +141,7 @@ impl Gateway {
         });
         let published = AtomicU64::new(clock.now().0);
         let live = ArcSwap::from_pointee(live);
-        let (turns, flights) = (Default::default(), Arc::default());
+        let (turns, flights, behind) = (Default::default(), Arc::default(), alike::Behind::default());
         Self {
             live,
             admission,
@@ -150,6 +154,7 @@ impl Gateway {
             config,
             recorder,
             flights,
+            behind,
             published,
             turns,
         }
@@ -193,7 +198,7 @@ impl Gateway {
 
     /// The memory of answers.
     #[must_use]
-    pub fn cache(&self) -> &ExactCache {
+    pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
@@ -236,6 +241,7 @@ impl Gateway {
     /// Lets nobody in any more. Requests on their way go on; those dropped from now on count as dropped by us.
     pub fn close(&self) {
         self.admission.close();
+        self.behind.stop();
     }
 
     /// Waits until every ended request is in the ledger and on disk. Call it after the last connection is closed.

@@ -15,17 +15,19 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use super::alike::{Lesson, Question};
 use super::choice::Choice;
 use super::live::Live;
 use super::{asked, count, evaluators};
 use crate::admission::{Admission, Caller, Ticket};
 use crate::base::{Clock, DecisionId, DeploymentId, Error, Kind, ModelId, Score, Seed, Timestamp, Usd};
-use crate::cache::{self, CacheOutcome, Entry, ExactCache};
+use crate::cache::{self, Bypass, Cache, CacheOutcome, Entry};
 use crate::chat::{Answer, ChatRequest};
 use crate::dialect::sse;
 use crate::dispatch::{Attempt, Journal};
+use crate::embed::{Embedder, Embedding};
 use crate::features::Features;
-use crate::ledger::{Completed, Decided, Event, Ledger, Outcome};
+use crate::ledger::{Completed, Decided, Event, Ledger, Outcome, ReuseRecord};
 use crate::policy::Preferences;
 use crate::telemetry;
 
@@ -36,7 +38,8 @@ const SAMPLES_FOLDED_EVERY: usize = 1_024;
 pub(super) struct Recorder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) cache: Arc<ExactCache>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) embedder: Arc<dyn Embedder>,
     pub(super) admission: Arc<Admission>,
     /// The tasks that follow an answer; drained at the end of the process.
     pub(super) after: TaskTracker,
@@ -74,6 +77,12 @@ impl Recorder {
             served: None,
             answer: None,
             cache: CacheOutcome::Bypass,
+            key: None,
+            question: Err("off"),
+            embedding: None,
+            bypass: None,
+            reuse: None,
+            background: false,
             keep: None,
             answered_others: false,
             outcome: None,
@@ -114,6 +123,18 @@ pub(super) struct Open {
     pub(super) served: Option<(DeploymentId, Option<ModelId>)>,
     pub(super) answer: Option<Answer>,
     pub(super) cache: CacheOutcome,
+    /// Under which name an answer that is too old may stand in if the providers fail.
+    pub(super) key: Option<cache::Key>,
+    /// What like prompts it may be compared with, or why with none.
+    pub(super) question: Result<Question, &'static str>,
+    /// The prompt's vector, once it is there.
+    pub(super) embedding: Option<Embedding>,
+    /// Why it passes by the cache.
+    pub(super) bypass: Option<Bypass>,
+    /// The answer from memory that it got.
+    pub(super) reuse: Option<ReuseRecord>,
+    /// Nobody waits for it: it is a request of our own behind an answer from memory.
+    pub(super) background: bool,
     /// Where the answer goes in the cache if it turns out good, and its bytes so far.
     pub(super) keep: Option<Keep>,
     /// Others have its answer whole, though its own client hung up.
@@ -129,6 +150,10 @@ pub(super) struct Keep {
     pub(super) sent: Vec<Bytes>,
     /// Bytes in `sent`.
     pub(super) size: usize,
+    /// What its caller has it purged by.
+    pub(super) tags: Vec<String>,
+    /// What the answer teaches of answers to like prompts.
+    pub(super) lesson: Option<Lesson>,
 }
 
 impl std::ops::Deref for Record {
@@ -178,6 +203,12 @@ impl Record {
         // What is shed under overload is counted by the ledger.
         let _kept = self.recorder.ledger.append(at, Event::Decided(Box::new(event)));
         self.choice = Some(choice);
+    }
+
+    /// Why it is not answered from memory, or not by the answer to a like prompt.
+    pub(super) fn cache_reason(&self) -> Option<&'static str> {
+        let unlike = self.question.as_ref().err().copied().filter(|reason| *reason != "off");
+        self.bypass.map(Bypass::name).or(unlike)
     }
 
     /// Notes that content goes to the client now.
@@ -246,8 +277,17 @@ impl Drop for Record {
         let recorder = Arc::clone(&open.recorder);
         let settled = open.settle();
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(recorder.after.spawn_on(async move { settled.follow_up() }, &runtime)),
-            Err(_) => settled.follow_up(),
+            Ok(runtime) => drop(recorder.after.spawn_on(
+                async move {
+                    let recorder = Arc::clone(&settled.open.recorder);
+                    if let Some((lesson, fresh)) = settled.follow_up() {
+                        recorder.teach(lesson, fresh).await;
+                    }
+                },
+                &runtime,
+            )),
+            // Nobody can wait for a vector any more: the answer is kept, and teaches nothing.
+            Err(_) => drop(settled.follow_up()),
         }
     }
 }
@@ -285,6 +325,8 @@ impl Open {
             outcome,
             stream: self.request.view.stream,
             cache: self.cache,
+            reuse: self.reuse.take(),
+            background: self.background,
             served: served.filter(|_| !from_cache),
             model,
             usage: last.and_then(|attempt| attempt.usage).or_else(|| answer.as_ref().and_then(|answer| answer.usage)),
@@ -312,24 +354,31 @@ struct Settled {
 
 impl Settled {
     /// Judges the answer, keeps it if it is good, and appends the event (by dropping itself).
-    fn follow_up(mut self) {
+    fn follow_up(mut self) -> Option<(Lesson, Fresh)> {
         let served = self.completed.as_ref().is_some_and(|completed| completed.outcome == Outcome::Served);
         let served = served || self.open.answered_others;
         let fresh = self.open.cache.is_fresh();
         if let (Some(answer), Some(completed), true) = (&self.answer, &mut self.completed, served && fresh) {
             completed.scores = evaluators::evaluate(&self.open.request.view, answer);
-            if let Some(keep) = self.open.keep.take().filter(|_| cache::keepable(answer)) {
-                remember(&self.open, &keep, answer, completed);
-            }
+            let keep = self.open.keep.take().filter(|_| cache::keepable(answer));
+            return keep.and_then(|keep| remember(&self.open, keep, answer, completed));
         }
+        None
     }
 }
 
-/// Keeps a good answer for the next time it is asked for.
-fn remember(open: &Open, keep: &Keep, answer: &Answer, completed: &Completed) {
+/// An answer that was just kept.
+pub(super) struct Fresh {
+    pub(super) key: cache::Key,
+    pub(super) made: Timestamp,
+    pub(super) text: String,
+}
+
+/// Keeps a good answer for the next time it is asked for. What it teaches comes back.
+fn remember(open: &Open, keep: Keep, answer: &Answer, completed: &Completed) -> Option<(Lesson, Fresh)> {
     // A refusal in words alone is for its evaluator to see.
     let refused = completed.scores.iter().any(|score| score.channel == "refusal" && score.score == Score::ZERO);
-    let (Some(deployment), Some(model), false) = (&completed.served, &completed.model, refused) else { return };
+    let (Some(deployment), Some(model), false) = (&completed.served, &completed.model, refused) else { return None };
     let sent = keep.sent.concat();
     let body = if completed.stream {
         let mut parser = sse::Parser::new();
@@ -342,12 +391,19 @@ fn remember(open: &Open, keep: &Keep, answer: &Answer, completed: &Completed) {
     } else {
         Some(Bytes::from(sent))
     };
-    if let Some(body) = body {
-        let (deployment, model) = (deployment.clone(), model.clone());
-        let tenant = completed.tenant.clone();
-        let entry = Entry { tenant, body, answer: answer.clone(), made: completed.at, deployment, model };
-        open.recorder.cache.put(keep.key, entry);
-    }
+    let entry = Entry {
+        tenant: completed.tenant.clone(),
+        body: body?,
+        answer: answer.clone(),
+        made: completed.at,
+        deployment: deployment.clone(),
+        model: model.clone(),
+        tags: keep.tags,
+        space: std::sync::OnceLock::new(),
+    };
+    open.recorder.cache.put(keep.key, entry);
+    let fresh = Fresh { key: keep.key, made: completed.at, text: answer.text.clone() };
+    keep.lesson.map(|lesson| (lesson, fresh))
 }
 
 impl Drop for Settled {

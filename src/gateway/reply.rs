@@ -7,13 +7,13 @@ use super::body::Body;
 use super::choice::Choice;
 use super::flight::{Flight, Flow, Landed, What, again};
 use super::memory::{Hit, Replay, replay_id};
-use super::record::Record;
+use super::record::{Record, milliseconds};
 use super::{Gateway, count};
 use crate::base::{DecisionId, DeploymentId, Error, Kind, ModelId, Usd};
 use crate::cache::CacheOutcome;
 use crate::chat::Answer;
 use crate::dispatch::{Attempt, Reply, ReplyBody};
-use crate::ledger::Mode;
+use crate::ledger::{Mode, ReuseRecord};
 
 /// What can be told of a request beside its answer; stands in the response's headers.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +42,10 @@ pub struct Facts {
     pub cache: CacheOutcome,
     /// The id of an answer from memory, to report it by.
     pub cache_id: Option<String>,
+    /// Cosine of the prompts, where an answer from memory was made for another one.
+    pub cache_similarity: Option<f64>,
+    /// Why it was not answered from memory, or not by the answer to a like prompt.
+    pub cache_reason: Option<&'static str>,
     /// How old an answer from memory is.
     pub age: Option<Duration>,
     /// The provider's own id of the request.
@@ -86,17 +90,21 @@ impl Refused {
 impl Gateway {
     /// An answer from memory.
     pub(super) fn replay(&self, mut record: Record, hit: Hit) -> Served {
-        let Hit { key, entry, bytes } = hit;
-        count::cache_hit();
+        let Hit { id, entry, bytes, similarity, right } = hit;
+        count::cache_hit(record.cache);
+        let age = self.clock.now().since(entry.made);
+        record.reuse = Some(ReuseRecord { id: id.clone(), age_ms: milliseconds(age), similarity, right });
         record.answer = Some(Answer { id: Some(replay_id(&record)), ..entry.answer.clone() });
         record.served = Some((entry.deployment.clone(), Some(entry.model.clone())));
         let facts = Facts {
             deployment: Some(entry.deployment.clone()),
             model: Some(entry.model.clone()),
             reason: Some("cache"),
-            cost_usd: Some(Usd::ZERO),
-            cache_id: Some(key.to_string()),
-            age: Some(self.clock.now().since(entry.made)),
+            cost_usd: Record::cost(&record.journal.attempts()),
+            cache_id: Some(id),
+            cache_similarity: similarity,
+            cache_reason: None,
+            age: Some(age),
             ..facts(&record)
         };
         let clock = Arc::clone(&self.clock);
@@ -137,7 +145,7 @@ impl Gateway {
                 What::Failed(error) => again(error),
                 _ => Error::new(Kind::Internal, "an answer came from nobody"),
             };
-            return Err(Refused::of(record, error));
+            return self.fall_back(record, error);
         };
         let told = made(&mut record, served, landed.upstream_request_id.clone());
         let clock = Arc::clone(&self.clock);
@@ -163,9 +171,9 @@ impl Gateway {
         landed: &Arc<Landed>,
     ) -> Result<Served, Refused> {
         if let What::Failed(error) = &landed.what {
-            return Err(Refused::of(record, again(error)));
+            return self.fall_back(record, again(error));
         }
-        count::coalesced();
+        count::cache_hit(record.cache);
         record.served.clone_from(&landed.served);
         let (deployment, model) = landed.served.clone().map_or((None, None), |(by, model)| (Some(by), model));
         let facts = Facts {
@@ -245,6 +253,8 @@ fn facts(record: &Record) -> Facts {
         attempts: attempts.len(),
         cache: record.cache,
         cache_id: None,
+        cache_similarity: None,
+        cache_reason: record.cache_reason(),
         age: None,
         upstream_request_id: None,
     }

@@ -8,7 +8,7 @@ use crate::base::{Error, Usd};
 use crate::policy::{CostWeight, Explore, Preferences};
 
 /// The names, without the `x-pointsman-` in front, each with what it takes.
-pub const NAMES: [(&str, &str); 11] = [
+pub const NAMES: [(&str, &str); 12] = [
     ("pin", "the name of a model or a deployment"),
     ("exclude", "names of models or deployments, separated by commas"),
     ("cost-weight", "a number from 0 (quality given up for the dearest candidate's cost), or `N/usd` (per dollar)"),
@@ -19,6 +19,7 @@ pub const NAMES: [(&str, &str); 11] = [
     ("explore", "`never`, `floor` or `full`"),
     ("conversation", "a name of up to 200 characters; its turns tend to the same model"),
     ("tags", "labels of deployments, separated by commas; only deployments with all of them are called"),
+    ("cache-tags", "labels by which the kept answer can be purged, separated by commas"),
     ("cache", "`off`: the same as `cache-control: no-store`"),
 ];
 
@@ -45,6 +46,8 @@ pub struct Wishes {
     pub conversation: Option<String>,
     /// Labels a deployment must have, all of them.
     pub tags: Vec<String>,
+    /// Labels by which the kept answer can be purged.
+    pub cache_tags: Vec<String>,
     /// Not to be read from the cache nor written to it.
     pub no_cache: bool,
 }
@@ -105,6 +108,7 @@ impl Wishes {
             }
             "conversation" => self.conversation = Some(label(value).ok_or_else(wrong)?),
             "tags" => self.tags = list(value).ok_or_else(wrong)?,
+            "cache-tags" => self.cache_tags = list(value).ok_or_else(wrong)?,
             "cache" => self.no_cache = matches!(value, "off").then_some(true).ok_or_else(wrong)?,
             _ => return Err(wrong()),
         }
@@ -159,6 +163,7 @@ mod tests {
             ("explore", "never"),
             ("conversation", "c1"),
             ("tags", "eu,local"),
+            ("cache-tags", "v1,docs"),
             ("cache", "off"),
         ])
         .expect("all readable");
@@ -175,6 +180,7 @@ mod tests {
                 explore: Some(Explore::Never),
                 conversation: Some("c1".into()),
                 tags: vec!["eu".into(), "local".into()],
+                cache_tags: vec!["v1".into(), "docs".into()],
                 no_cache: true,
             }
         );

@@ -29,6 +29,8 @@ pub(super) fn tell(headers: &mut HeaderMap, facts: &Facts) {
     set("x-pointsman-attempts", Some(facts.attempts.to_string()));
     set("x-pointsman-cache", Some(facts.cache.name().to_owned()));
     set("x-pointsman-cache-id", facts.cache_id.clone());
+    set("x-pointsman-cache-similarity", facts.cache_similarity.map(|similarity| format!("{similarity:.4}")));
+    set("x-pointsman-cache-reason", facts.cache_reason.map(str::to_owned));
     set("x-pointsman-upstream-request-id", facts.upstream_request_id.clone());
     if let Some(age) = facts.age {
         headers.insert(header::AGE, HeaderValue::from(age.as_secs()));

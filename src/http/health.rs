@@ -11,6 +11,9 @@ use serde_json::json;
 use crate::gateway::Gateway;
 use crate::telemetry;
 
+/// Namespaces of the cache whose bound is told.
+const NAMESPACES: usize = 20;
+
 /// The process answers.
 pub(super) async fn health() -> Json<serde_json::Value> {
     Json(json!({"status": "ok"}))
@@ -43,6 +46,11 @@ pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     let age = gateway.clock().now().since(gateway.published());
     metrics::gauge!(telemetry::SNAPSHOT_AGE_SECONDS).set(age.as_secs_f64());
     metrics::counter!(telemetry::EVENTS_SHED).absolute(gateway.ledger().shed());
+    for space in gateway.cache().portraits(None).into_iter().take(NAMESPACES) {
+        let name = space.namespace[..12].to_owned();
+        metrics::gauge!(telemetry::CACHE_WRONG_BOUND, "namespace" => name, "state" => space.standing.state.name())
+            .set(space.bound);
+    }
     metrics::gauge!(telemetry::CACHE_BYTES).set(gateway.cache().size().0 as f64);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::render()).into_response()
 }

@@ -8,6 +8,8 @@
 //! | `POST /v1/route` | which deployment a chat body would go to, and why; calls nobody |
 //! | `POST /v1/feedback` | how good an answer was |
 //! | `POST /v1/cache/report` | an answer from memory was wrong: it is forgotten |
+//! | `POST /v1/cache/purge` | answers from memory are forgotten: by id, namespace, tag, model, time, or all |
+//! | `GET /v1/cache` | how far each namespace of the semantic cache is trusted, and on what evidence |
 //! | `GET /v1/decisions/{id}` | what was decided for a request, and what came of it |
 //! | `GET /health`, `GET /ready`, `GET /metrics` | for those who look after it |
 //!
@@ -90,6 +92,8 @@ pub fn router_with(gateway: Arc<Gateway>, config: &Config) -> Router {
         .route("/v1/route", post(chat::route))
         .route("/v1/feedback", post(feedback::feedback))
         .route("/v1/cache/report", post(cache::report))
+        .route("/v1/cache/purge", post(cache::purge))
+        .route("/v1/cache", get(cache::show))
         .route("/v1/decisions/{id}", get(feedback::explain))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))

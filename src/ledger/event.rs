@@ -217,6 +217,21 @@ pub struct ScoreRecord {
     pub score: Score,
 }
 
+/// An answer from memory that was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReuseRecord {
+    /// Its id, to report it by.
+    pub id: String,
+    /// How old it was, milliseconds.
+    pub age_ms: f64,
+    /// Cosine of the two prompts, where it was made for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f64>,
+    /// The estimated probability that it is right, where it was made for another prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<f64>,
+}
+
 /// An admitted request ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completed {
@@ -232,6 +247,12 @@ pub struct Completed {
     pub stream: bool,
     /// Where the answer came from.
     pub cache: CacheOutcome,
+    /// The answer from memory, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<ReuseRecord>,
+    /// Nobody waited for it: a request of our own, to check or renew an answer from memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
     /// The deployment whose answer the client got; `None` if none did, or it came from the cache.
     pub served: Option<DeploymentId>,
     /// The model of that deployment.

@@ -19,7 +19,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use event::{ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, Part, ScoreRecord, TrialRecord};
+pub use event::{
+    ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, Part, ReuseRecord, ScoreRecord, TrialRecord,
+};
 pub use memory::MemoryLedger;
 use serde::{Deserialize, Serialize};
 pub use sqlite::SqliteLedger;

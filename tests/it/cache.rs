@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 fn key_of(tenant: &str, models: &[&str], preferences: &[u8], endpoint: Endpoint, body: String) -> Key {
     let request = ChatRequest::parse(endpoint, Bytes::from(body)).expect("a request");
-    cache::key(&Scope { tenant: &TenantId::from(tenant), models, preferences }, &request).expect("one meaning")
+    cache::key(&Scope { tenant: &TenantId::from(tenant), models, preferences, generation: 0 }, &request)
+        .expect("one meaning")
 }
 
 fn key(body: String) -> Key {

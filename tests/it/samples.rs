@@ -102,6 +102,8 @@ pub(crate) fn completed(n: u64, at: Timestamp, model: usize, scores: &[(&str, f6
         outcome: Outcome::Served,
         stream: n.is_multiple_of(2),
         cache: CacheOutcome::Miss,
+        reuse: None,
+        background: false,
         served: Some(deployment.clone()),
         model: Some(ModelId::from(MODELS[model])),
         attempts: vec![Attempt {

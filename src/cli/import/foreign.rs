@@ -68,6 +68,8 @@ pub(super) fn events(line: &Value, extractor: &Extractor) -> Result<Vec<(Timesta
         outcome,
         stream: facts.first_token_ms.is_some(),
         cache: CacheOutcome::Bypass,
+        reuse: None,
+        background: false,
         served: Some(deployment.clone()).filter(|_| !facts.failed),
         model: Some(model).filter(|_| !facts.failed),
         attempts: vec![Attempt {

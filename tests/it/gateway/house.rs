@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use pointsman::admission::{self, Admission};
 use pointsman::base::{Clock, Digest, Secret, SystemClock};
-use pointsman::cache::{self, ExactCache};
+use pointsman::cache::{self, Cache};
 use pointsman::catalog::{Capability, Catalog, Deployment, Price};
 use pointsman::dispatch::{self, Dispatcher};
 use pointsman::embed::{Embedder, Lexical};
@@ -129,7 +129,7 @@ impl House {
                 config: Digest::of(b"test"),
             },
             admission: Admission::new(&plans.admission),
-            cache: ExactCache::new(plans.cache),
+            cache: Cache::new(plans.cache),
             embedder: plans.embedder,
             dispatcher: Arc::new(Dispatcher::new(patient, Arc::clone(&clock)).expect("TLS")),
             ledger: ledger.clone(),

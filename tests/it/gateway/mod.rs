@@ -1,5 +1,6 @@
 //! The gateway and its face, from outside: a router in process or over TCP, with a scripted provider behind it.
 
+mod alike;
 mod caching;
 mod embeddings;
 mod ends;
