@@ -360,5 +360,5 @@ async fn an_old_answer_is_renewed_behind_and_a_too_old_one_stands_in_for_a_faili
     house.upstream.usually(Act::Json(500, vec![], "{}".into()));
     let reply = house.chat(text.clone()).await;
     assert_eq!((reply.status.as_u16(), outcome(&reply).0), (200, "stale"));
-    assert_eq!(house.chat(body("What is a kiln").to_string()).await.status, 502, "nothing old to give");
+    assert_eq!(house.chat(body("What is a kiln").to_string()).await.status, 503, "nothing old to give");
 }
