@@ -116,6 +116,7 @@ fn decided(n: u64) -> Decided {
             complexity: Some(0.4),
             language: Some("eng".to_owned()),
         },
+        vector: None,
         preferences: Preferences::BALANCED,
         arms: (0..ARMS).map(arm).collect(),
         excluded: BTreeMap::new(),

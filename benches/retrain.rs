@@ -206,6 +206,7 @@ fn decided(n: u64, at: Timestamp, intent: usize, propensities: &[f64; 4], chosen
             complexity: Some(0.4),
             language: Some("eng".to_owned()),
         },
+        vector: None,
         preferences: Preferences::default(),
         arms: arms.collect(),
         excluded: std::collections::BTreeMap::new(),

@@ -30,6 +30,7 @@ use crate::gateway::{Gateway, Live, Parts, Trial};
 use crate::http;
 use crate::learn::{self, Kept, Learner, Snapshots, Versions};
 use crate::ledger::{Ledger, LedgerError, SqliteLedger};
+use crate::policy::Snapshot;
 
 /// Why Pointsman did not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +76,13 @@ impl App {
         let sections = config.sections.clone();
         let features = Arc::new(Extractor::new());
         let (ledger, learner, kept) = {
-            let (folder, schema) = (data.to_owned(), features.schema().clone());
+            let (folder, map) = (data.to_owned(), Arc::new(features.map()));
             let (settings, learn, policy) = (sections.ledger.clone(), sections.learn.clone(), sections.policy.clone());
             tokio::task::spawn_blocking(move || {
                 let ledger = SqliteLedger::open(&folder, &settings)?;
                 let snapshots = Snapshots::new(folder.join("snapshots"), learn.snapshots_kept);
                 let versions = Versions::of_data(&folder);
-                let mut fresh = Learner::new(policy, schema, &learn);
+                let mut fresh = Learner::new(policy, map.schema.clone(), &learn).seeing(&map);
                 if let Err(error) = fresh.stand_on(&versions) {
                     tracing::error!(%error, "the policy is made from the whole ledger instead");
                 }
@@ -93,12 +94,13 @@ impl App {
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let dispatcher = Dispatcher::new(sections.dispatch, Arc::clone(&clock)).map_err(StartError::Dispatch)?;
+        let policy = learner.publish();
         let gateway = Arc::new(Gateway::new(Parts {
             live: Live {
                 catalog: Arc::new(config.catalog.clone()),
-                policy: learner.publish(),
+                features: reader(&features, &features, &policy),
+                policy,
                 trial: None,
-                features,
                 presets: config.presets.clone(),
                 config: config.digest(),
             },
@@ -113,17 +115,18 @@ impl App {
             config: sections.gateway,
         }));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let on_trial = Arc::downgrade(&gateway);
+        let (on_trial, shipped) = (Arc::downgrade(&gateway), Arc::clone(&features));
         tasks.spawn(learn::follow_trials(
             Arc::clone(&ledger),
             kept.versions.clone(),
             sections.learn.clone(),
-            learner.state().schema().clone(),
+            features.schema().clone(),
             clock,
             move |trial| {
                 if let Some(gateway) = on_trial.upgrade() {
                     gateway.try_out(trial.map(|trial| Trial {
                         version: trial.version,
+                        features: Some(reader(&gateway.live().features, &shipped, &trial.policy)),
                         policy: trial.policy,
                         share: trial.share,
                     }));
@@ -134,7 +137,8 @@ impl App {
         let publisher = Arc::downgrade(&gateway);
         let learner = learn::start(learner, ledger, Some(kept), &sections.learn, move |policy| {
             if let Some(gateway) = publisher.upgrade() {
-                gateway.publish(policy);
+                let reader = reader(&gateway.live().features, &features, &policy);
+                gateway.publish_with(policy, reader);
             }
         });
         Ok(Self { gateway, learner, config, tasks, stop })
@@ -184,6 +188,18 @@ impl App {
         let learned = learner.stop().await;
         served.map_err(|error| format!("the listener failed: {error}"))?;
         learned.map(drop).map_err(|error| format!("what was learned could not be written: {error}"))
+    }
+}
+
+/// What reads requests for this policy: what is in force, or what came with the program, if that is on the policy's
+/// feature map; else the same heads on the map that the policy brings.
+fn reader(in_force: &Arc<Extractor>, shipped: &Arc<Extractor>, policy: &Snapshot) -> Arc<Extractor> {
+    let known = [in_force, shipped].into_iter().find(|known| known.schema() == policy.schema());
+    match (known, policy.map()) {
+        (Some(known), _) => Arc::clone(known),
+        (None, Some(map)) => Arc::new(shipped.on(map)),
+        // A learner has the map it learns on; without one, contexts count for the mean alone.
+        (None, None) => Arc::clone(in_force),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::eval::ope::evaluate::Figure;
 use crate::eval::ope::page::{dollars, figure};
 use crate::eval::ope::{Candidate, Evaluation, Gate, Log, Options, Reward, evaluate, page};
-use crate::learn::Channels;
+use crate::learn::{Channels, Versions};
 use crate::ledger::{Ledger as _, SqliteLedger};
 use crate::policy::{Snapshot, State};
 
@@ -87,9 +87,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("--train: expected a share between 0 and 1, got {}", args.train)));
     }
     let config = args.data.config()?;
-    let ledger = SqliteLedger::open_to_read(&args.data.folder()?).map_err(Failure::failed)?;
+    let folder = args.data.folder()?;
+    let ledger = SqliteLedger::open_to_read(&folder).map_err(Failure::failed)?;
     let nothing = || Failure::failed("the log cannot tell: no decision is in it");
-    let learner = fresh(&ledger, &config)?.ok_or_else(nothing)?;
+    let learner = fresh(&ledger, &Versions::of_data(&folder), &config)?.ok_or_else(nothing)?;
     let cut = (ledger.last() as f64 * args.train) as u64;
     let Study { frozen, log, learner } = study(&ledger, learner, cut, args.how.at_most)?;
     let policy = frozen.publish();

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let before = args.against.as_ref().map(|file| load(file)).transpose()?;
     let ledger = SqliteLedger::open_to_read(&folder).map_err(Failure::failed)?;
     let nothing = || Failure::failed("the log cannot tell: no decision is in it");
-    let learner = fresh(&ledger, &config)?.ok_or_else(nothing)?;
+    let learner = fresh(&ledger, &Versions::of_data(&folder), &config)?.ok_or_else(nothing)?;
     let kept = args
         .policy
         .as_ref()

@@ -5,16 +5,17 @@
 //! learner keeps few cases, the log the latest decisions only.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
-use crate::base::SchemaId;
 use crate::config::Config;
 use crate::eval::ope::Log;
-use crate::learn::{Learner, fold};
-use crate::ledger::{Entry, Event, Ledger, LedgerError, Offset, SqliteLedger};
+use crate::features::FeatureMap;
+use crate::learn::{Learner, Versions, fold};
+use crate::ledger::{Decided, Entry, Event, Ledger, LedgerError, Offset, SqliteLedger};
 use crate::policy::State;
 
 /// Events read at a time.
@@ -42,7 +43,7 @@ pub(super) fn study(
     cut: Offset,
     capacity: usize,
 ) -> Result<Study, Failure> {
-    let mut log = Log::new(capacity);
+    let mut log = Log::new(capacity).seeing(learner.map().cloned());
     let mut frozen = None;
     each(ledger, learner.offset(), |entries| {
         for entry in entries {
@@ -103,16 +104,31 @@ pub(super) fn each(
     outcome.map_err(Failure::failed)
 }
 
-/// A learner that has learned nothing, on the feature map of the latest decision; `None` = nothing was decided.
+/// A learner that has learned nothing, on the feature map of the latest decision: the one that comes with the program,
+/// or one that a version brings. `None` = nothing was decided.
+///
+/// # Errors
+/// If the ledger or the versions cannot be read.
+pub(super) fn fresh(ledger: &dyn Ledger, versions: &Versions, config: &Config) -> Result<Option<Learner>, Failure> {
+    let Some(latest) = latest(ledger).map_err(Failure::failed)? else { return Ok(None) };
+    let schema = latest.features.context.schema;
+    let learner = Learner::new(config.sections.policy.clone(), schema.clone(), &config.sections.learn);
+    let shipped = FeatureMap::shipped();
+    if shipped.schema == schema {
+        return Ok(Some(learner.seeing(&Arc::new(shipped))));
+    }
+    let brought = versions.map_named(&schema).map_err(Failure::failed)?;
+    Ok(Some(match brought {
+        Some(map) => learner.on(&map),
+        None => learner,
+    }))
+}
+
+/// The latest decision.
 ///
 /// # Errors
 /// If the ledger cannot be read.
-pub(super) fn fresh(ledger: &dyn Ledger, config: &Config) -> Result<Option<Learner>, Failure> {
-    let schema = latest_schema(ledger).map_err(Failure::failed)?;
-    Ok(schema.map(|schema| Learner::new(config.sections.policy.clone(), schema, &config.sections.learn)))
-}
-
-fn latest_schema(ledger: &dyn Ledger) -> Result<Option<SchemaId>, LedgerError> {
+pub(super) fn latest(ledger: &dyn Ledger) -> Result<Option<Box<Decided>>, LedgerError> {
     let mut before = ledger.last();
     while before > 0 {
         let after = before.saturating_sub(STRIDE as u64);
@@ -121,9 +137,9 @@ fn latest_schema(ledger: &dyn Ledger) -> Result<Option<SchemaId>, LedgerError> {
             Err(LedgerError::Corrupt { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
-        for entry in entries.iter().rev() {
-            if let Event::Decided(decided) = &entry.event {
-                return Ok(Some(decided.features.context.schema.clone()));
+        for entry in entries.into_iter().rev() {
+            if let Event::Decided(decided) = entry.event {
+                return Ok(Some(decided));
             }
         }
         before = after;

@@ -4,6 +4,7 @@
 //! for tests and for the moments when the encoder is late, a hashing embedder that needs no weights
 //! ([`hashing`]). [`load()`] makes what the configuration asks for.
 
+mod compact;
 pub mod config;
 pub mod encoder;
 mod fast;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use compact::Compact;
 pub use config::{Config, DEFAULT_MODEL, Precision};
 pub use encoder::{EncodeError, Encoder, Form};
 pub use hashing::Lexical;

@@ -1,7 +1,10 @@
 //! Reads a request and its vector into [`Features`].
 
+use std::borrow::Cow;
+
 use super::artefact::Artefact;
 use super::heads::Input;
+use super::projection::FeatureMap;
 use super::{Context, Features, language, needs};
 use crate::base::SchemaId;
 use crate::chat::ChatRequest;
@@ -34,6 +37,12 @@ impl Extractor {
         &self.artefact.manifest.schema
     }
 
+    /// The feature map it applies.
+    #[must_use]
+    pub fn map(&self) -> FeatureMap {
+        FeatureMap { schema: self.schema().clone(), projection: self.artefact.projection.clone() }
+    }
+
     /// The projection and the heads.
     #[must_use]
     pub fn artefact(&self) -> &Artefact {
@@ -46,25 +55,46 @@ impl Extractor {
     #[must_use]
     pub fn extract(&self, request: &ChatRequest, embedding: Option<&Embedding>) -> Features {
         let text = request.prompt();
-        let embedding = embedding.filter(|embedding| sound(embedding));
-        let made;
-        let embedding = if let Some(embedding) = embedding {
-            embedding
-        } else {
-            made = hashing::embed(text);
-            &made
-        };
+        let embedding = of(text, embedding);
         let encoder = (embedding.origin == Origin::Encoder).then_some(&embedding.vector[..]);
         let input = Input::of(text, encoder);
-        let x = self.artefact.projection.project(embedding).to_vec();
         Features {
-            context: Context { schema: self.schema().clone(), x, origin: embedding.origin },
+            context: self.project(&embedding),
             needs: needs::needs(request),
             intent: self.artefact.heads.intent(&input),
             complexity: Some(self.artefact.heads.complexity(&input)),
             language: language::language(text),
         }
     }
+}
+
+impl Extractor {
+    /// The same heads on this feature map.
+    #[must_use]
+    pub fn on(&self, map: &FeatureMap) -> Self {
+        let mut artefact = self.artefact.clone();
+        artefact.manifest.schema = map.schema.clone();
+        artefact.projection = map.projection.clone();
+        Self { artefact }
+    }
+
+    /// The context alone of a text, with its embedding if there is one.
+    #[must_use]
+    pub fn context(&self, text: &str, embedding: Option<&Embedding>) -> Context {
+        self.project(&of(text, embedding))
+    }
+
+    fn project(&self, embedding: &Embedding) -> Context {
+        let x = self.artefact.projection.project(embedding).to_vec();
+        Context { schema: self.schema().clone(), x, origin: embedding.origin }
+    }
+}
+
+/// The embedding, if it is one; the text's lexical vector if not.
+fn of<'a>(text: &str, embedding: Option<&'a Embedding>) -> Cow<'a, Embedding> {
+    embedding
+        .filter(|embedding| sound(embedding))
+        .map_or_else(|| Cow::Owned(hashing::embed(text)), Cow::Borrowed)
 }
 
 impl Default for Extractor {

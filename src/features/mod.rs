@@ -18,6 +18,7 @@ pub mod terms;
 pub mod tokens;
 
 pub use extractor::Extractor;
+pub use projection::FeatureMap;
 
 use serde::{Deserialize, Serialize};
 

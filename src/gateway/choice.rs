@@ -8,7 +8,7 @@ use super::live::Deciding;
 use crate::base::{DeploymentId, Error, Kind, Seed};
 use crate::catalog::Availability;
 use crate::dispatch::Plan;
-use crate::features::Features;
+use crate::features::{Context, Features};
 use crate::ledger::{ArmRecord, Mode, TrialRecord};
 use crate::policy::{self, Ask, Asked, Exclusion};
 
@@ -50,7 +50,7 @@ impl Choice {
     }
 }
 
-/// Chooses.
+/// Chooses. `shadow_sees` is the context as the version in the shadow sees it, if there is one.
 ///
 /// # Errors
 /// [`Kind::NoEligibleDeployment`] when the request needs what no deployment has; [`Kind::UpstreamUnavailable`] with
@@ -59,6 +59,7 @@ pub(super) fn choose(
     wanted: &Wanted<'_>,
     features: &Features,
     deciding: &Deciding<'_>,
+    shadow_sees: Option<Context>,
     availability: &Availability,
     seed: Seed,
 ) -> Result<Choice, Error> {
@@ -74,7 +75,9 @@ pub(super) fn choose(
         preferences: &wanted.preferences,
     };
     let scored = deciding.policy.score(&ask, &candidates);
-    let shadow = deciding.shadow.map(|policy| policy.score(&ask, &candidates).propensities);
+    let shadow = deciding.shadow.zip(shadow_sees).map(|(shadow, context)| {
+        shadow.policy.score(&Ask { context: &context, ..ask }, &candidates).propensities
+    });
     for (candidate, reason) in candidates.iter().zip(&scored.excluded) {
         if let Some(reason) = reason {
             excluded.insert(candidate.deployment.clone(), *reason);

@@ -18,7 +18,7 @@ use crate::base::{Blame, DecisionId, Digest, Error, Kind, Seed};
 use crate::cache::{CacheOutcome, Control};
 use crate::chat::ChatRequest;
 use crate::dispatch::Reply;
-use crate::embed::Embedding;
+use crate::embed::{Compact, Embedding, Origin};
 
 /// A request at the door.
 #[derive(Debug)]
@@ -156,11 +156,15 @@ impl Gateway {
             Some(embedding) => Some(embedding),
             None => self.embed(request.prompt()).await,
         };
-        let features = live.features.extract(&request, embedding.as_ref());
         let seed = self.seed_of(record.id, wishes, record.caller());
-        let choice = choose(&wanted, &features, &live.deciding(seed), &self.dispatcher.availability(), seed)?;
+        let deciding = live.deciding(seed);
+        let features = deciding.features.extract(&request, embedding.as_ref());
+        let shadow = deciding.shadow_sees(&features, &request, embedding.as_ref());
+        let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed)?;
         let plan = choice.plan.clone();
-        record.decided(choice, features, wanted.preferences, seed);
+        let vector = embedding.filter(|embedding| self.config.log_vectors && embedding.origin == Origin::Encoder);
+        let vector = vector.and_then(|embedding| Compact::of(&embedding.vector));
+        record.decided(choice, (features, vector), wanted.preferences, seed);
         let journal = record.journal.clone();
         record.waits_since(self.clock.monotonic());
         let run = self.dispatcher.run(&plan, &request, &wanted.catalog, seed, &journal);

@@ -68,9 +68,11 @@ impl Gateway {
         let live = self.live();
         let wanted = asked::understand(&request.view.model, wishes, caller, &live)?;
         let embedding = self.embed(request.prompt()).await;
-        let features = live.features.extract(request, embedding.as_ref());
         let seed = Seed::of_decision(self.seed, self.new_id());
-        let choice = choose(&wanted, &features, &live.deciding(seed), &self.dispatcher.availability(), seed)?;
+        let deciding = live.deciding(seed);
+        let features = deciding.features.extract(request, embedding.as_ref());
+        let shadow = deciding.shadow_sees(&features, request, embedding.as_ref());
+        let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed)?;
         let arm = choice.arm().clone();
         Ok(DryRun {
             why: in_words(&choice.arms, choice.chosen, choice.greedy, choice.mode),

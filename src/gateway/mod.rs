@@ -48,6 +48,7 @@ use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::dispatch::Dispatcher;
 use crate::embed::Embedder;
+use crate::features::Extractor;
 use crate::ledger::Ledger;
 use crate::policy::Policy;
 use record::Recorder;
@@ -59,11 +60,15 @@ pub struct Config {
     /// How long a request waits for its vector before it is decided on the lexical one.
     #[serde(with = "crate::base::duration")]
     pub embedding_wait: Duration,
+    /// Whether the encoder's vector of each prompt goes into the ledger (some 520 bytes a decision), so that `train` can
+    /// refit the feature map. A vector is no text, but what a short prompt was about, and some of its words, can be
+    /// guessed from it: keep such a ledger as you would keep the prompts. Off unless said.
+    pub log_vectors: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { embedding_wait: Duration::from_millis(50) }
+        Self { embedding_wait: Duration::from_millis(50), log_vectors: false }
     }
 }
 
@@ -175,6 +180,13 @@ impl Gateway {
     #[expect(clippy::needless_pass_by_value, reason = "the learner hands its policy over")]
     pub fn publish(&self, policy: Arc<dyn Policy>) {
         self.swap(|live| Live { policy: Arc::clone(&policy), ..live.clone() });
+        self.published.store(self.clock.now().0, Ordering::Relaxed);
+    }
+
+    /// The same, with what reads requests for it: both are in force with the next request, or neither.
+    #[expect(clippy::needless_pass_by_value, reason = "the learner hands its policy over")]
+    pub fn publish_with(&self, policy: Arc<dyn Policy>, features: Arc<Extractor>) {
+        self.swap(|live| Live { policy: Arc::clone(&policy), features: Arc::clone(&features), ..live.clone() });
         self.published.store(self.clock.now().0, Ordering::Relaxed);
     }
 

@@ -25,7 +25,7 @@ use crate::cache::{self, Bypass, Cache, CacheOutcome, Entry};
 use crate::chat::{Answer, ChatRequest};
 use crate::dialect::sse;
 use crate::dispatch::{Attempt, Journal};
-use crate::embed::{Embedder, Embedding};
+use crate::embed::{Compact, Embedder, Embedding};
 use crate::features::Features;
 use crate::ledger::{Completed, Decided, Event, Ledger, Outcome, ReuseRecord};
 use crate::policy::Preferences;
@@ -178,7 +178,13 @@ impl Record {
     }
 
     /// Writes down the choice, with all that a later judge of it must know.
-    pub(super) fn decided(&mut self, choice: Choice, features: Features, preferences: Preferences, seed: Seed) {
+    pub(super) fn decided(
+        &mut self,
+        choice: Choice,
+        (features, vector): (Features, Option<Compact>),
+        preferences: Preferences,
+        seed: Seed,
+    ) {
         count::decided(&choice);
         let at = self.recorder.clock.now();
         let event = Decided {
@@ -188,6 +194,7 @@ impl Record {
             endpoint: self.request.endpoint,
             asked: asked::shorten(&self.request.view.model),
             features,
+            vector,
             preferences,
             arms: choice.arms.clone(),
             excluded: choice.excluded.clone(),

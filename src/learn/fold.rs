@@ -12,6 +12,7 @@ use super::case::{Case, Cases};
 use super::channels::Channels;
 use super::versions::Base;
 use crate::base::{Digest, SchemaId, Timestamp};
+use crate::features::FeatureMap;
 use crate::ledger::{Entry, Event, Ledger, LedgerError, Offset};
 use crate::policy::{self, State};
 
@@ -25,6 +26,11 @@ pub struct Learner {
     pub(super) at: Timestamp,
     /// What it stands on.
     pub(super) base: Base,
+    /// How it sees decisions that were made on another feature map; `None` = not at all: they count for a model's mean
+    /// alone.
+    pub(super) map: Option<Arc<FeatureMap>>,
+    /// The feature map and its projection that it was made with; a version it stands on may bring its own.
+    pub(super) home: (SchemaId, Option<Arc<FeatureMap>>),
     /// The settings it was made with; a version it stands on brings its own.
     pub(super) settings: policy::Config,
     channels: Channels,
@@ -36,15 +42,46 @@ impl Learner {
     #[must_use]
     pub fn new(policy: policy::Config, schema: SchemaId, config: &Config) -> Self {
         Self {
-            state: State::new(policy.clone(), schema),
+            state: State::new(policy.clone(), schema.clone()),
             offset: 0,
             restored: 0,
             at: Timestamp(0),
             base: Base::default(),
+            map: None,
+            home: (schema, None),
             settings: policy,
             channels: Channels::with(&config.channels),
             cases: Cases::new(config.cases),
         }
+    }
+
+    /// The same, nothing learned yet, on this feature map: decisions that were made on another are seen through it, as
+    /// far as their vectors were logged.
+    #[must_use]
+    pub fn seeing(self, map: &Arc<FeatureMap>) -> Self {
+        let schema = map.schema.clone();
+        let state = State::new(self.settings.clone(), schema.clone());
+        Self { state, map: Some(Arc::clone(map)), home: (schema, Some(Arc::clone(map))), ..self }
+    }
+
+    /// One that has learned nothing yet, with other settings, on the same feature map.
+    #[must_use]
+    pub fn afresh(&self, policy: policy::Config, config: &Config) -> Self {
+        let learner = Self::new(policy, self.state.schema().clone(), config);
+        Self { map: self.map.clone(), home: self.home.clone(), ..learner }
+    }
+
+    /// The same, nothing learned yet, on a feature map that does not come with the program: its versions bring it.
+    #[must_use]
+    pub fn on(self, map: &Arc<FeatureMap>) -> Self {
+        let state = State::new(self.settings.clone(), map.schema.clone());
+        Self { state, map: Some(Arc::clone(map)), ..self }
+    }
+
+    /// The feature map that it sees decisions through.
+    #[must_use]
+    pub const fn map(&self) -> Option<&Arc<FeatureMap>> {
+        self.map.as_ref()
     }
 
     /// What was learned.
@@ -72,10 +109,11 @@ impl Learner {
     }
 
     /// Begins anew, with this state on this base.
-    pub(super) fn begin(&mut self, state: State, base: Base) {
+    pub(super) fn begin(&mut self, (state, map): (State, Option<Arc<FeatureMap>>), base: Base) {
         self.state = state;
         self.offset = base.from;
         self.restored = 0;
+        self.map = map;
         self.base = base;
         self.cases.forget();
     }
@@ -92,7 +130,7 @@ impl Learner {
     /// The beliefs that follow from what was learned.
     #[must_use]
     pub fn publish(&self) -> Arc<policy::Snapshot> {
-        Arc::new(self.state.publish())
+        Arc::new(self.state.publish().on(self.map.clone()))
     }
 
     /// Names the reading of scores it folds with.
@@ -146,10 +184,10 @@ pub fn fold(learner: &mut Learner, entry: &Entry, ledger: &dyn Ledger) -> Result
     }
     let id = entry.event.decision();
     if let Event::Decided(decided) = &entry.event {
-        learner.cases.put(id, Case::open(decided));
+        learner.cases.put(id, Case::open(decided, learner.map.as_deref()));
     } else if let Some(case) = learner.cases.get_mut(id) {
         learn(&mut learner.state, &learner.channels, case, &entry.event);
-    } else if let Some(mut case) = Case::look_up(ledger, id, entry.offset, (&learner.channels, &learner.base))? {
+    } else if let Some(mut case) = Case::look_up(ledger, id, entry.offset, (&learner.channels, &learner.base, learner.map.as_deref()))? {
         learn(&mut learner.state, &learner.channels, &mut case, &entry.event);
         learner.cases.put(id, case);
     }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use snapshots::{SnapshotError, Snapshots};
 pub use task::{Handle, Kept, Progress, start};
 pub use trials::{End, Ending, OnTrial, Step, Trial, follow_trials};
-pub use versions::{Activation, Gap, Maker, Version, VersionError, Versions};
+pub use versions::{Activation, Gap, Maker, PROJECTION, Version, VersionError, Versions};
 
 use crate::base::Problem;
 

@@ -252,11 +252,11 @@ impl Task {
 
     fn try_look(&mut self) -> Result<(), SnapshotError> {
         let Some(Kept { versions, .. }) = &self.kept else { return Ok(()) };
-        if let Some((state, base)) = versions.another(&self.learner)? {
+        if let Some((learned, base)) = versions.another(&self.learner)? {
             if self.learner.offset() > self.learner.base.from {
                 versions.put(&self.learner, Maker::SetAside, "in force before another version was put in its place")?;
             }
-            self.learner.begin(state, base);
+            self.learner.begin(learned, base);
             while self.learner.catch_up(self.ledger.as_ref(), STRIDE)? > 0 {}
             self.note();
             self.publish();

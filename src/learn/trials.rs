@@ -19,7 +19,7 @@ use super::channels::Channels;
 use super::versions::{Activation, VersionError, Versions};
 use crate::base::{Clock, DecisionId, SchemaId, Timestamp};
 use crate::ledger::{Decided, Event, Ledger, LedgerError, Mode, Offset, Part};
-use crate::policy::{Snapshot, StateError};
+use crate::policy::Snapshot;
 
 /// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const STRIDE: usize = 1024;
 
 /// Follows trials beside the serving process until `stop`: hands the version on trial to `act`, watches its answers,
-/// and takes the steps they call for. `schema` is the feature map in force.
+/// and takes the steps they call for. `schema` is the feature map that comes with the
+/// program; a version may bring its own.
 pub async fn follow_trials(
     ledger: Arc<dyn Ledger>,
     versions: Versions,
@@ -240,15 +241,11 @@ impl Follower {
 
     fn begin(&self, trial: Trial) -> Result<Running, TrialError> {
         let version = self.versions.get(&trial.version)?;
-        let state = self.versions.state(&version)?;
-        if *state.schema() != self.schema {
-            let source = StateError::Schema { found: state.schema().clone(), expected: self.schema.clone() };
-            return Err(VersionError::State { name: trial.version, source }.into());
-        }
+        let (state, map) = self.versions.learned(&version, (self.schema.clone(), None))?;
         tracing::info!(version = trial.version, "a policy version is on trial");
         let marked = Marked::new(self.config.cases.max(STRIDE));
         let watch = Watch::new(&self.config.canary);
-        Ok(Running { offset: trial.after, policy: Arc::new(state.publish()), trial, watch, marked })
+        Ok(Running { offset: trial.after, policy: Arc::new(state.publish().on(map)), trial, watch, marked })
     }
 
     /// Lets the gateway know.
@@ -373,7 +370,7 @@ impl Marked {
             Part::Others => false,
             Part::Shadow => return,
         };
-        self.waiting.insert(decided.id, (Case::open(decided), candidate));
+        self.waiting.insert(decided.id, (Case::open(decided, None), candidate));
         self.order.push_back(decided.id);
         if self.order.len() > self.capacity
             && let Some(oldest) = self.order.pop_front()

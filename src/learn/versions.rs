@@ -14,11 +14,13 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::fold::Learner;
 use crate::base::{Digest, SchemaId, Timestamp};
+use crate::features::FeatureMap;
 use crate::ledger::Offset;
 use crate::policy::{self, State, StateError};
 
@@ -135,6 +137,8 @@ pub struct Versions {
 }
 
 const ACTIVE: &str = "active.json";
+/// The ending of the file of a feature map that a version brings.
+pub const PROJECTION: &str = "projection.safetensors";
 
 impl Versions {
     /// The versions in this folder, which is made when needed. In a data folder it is [`Self::FOLDER`].
@@ -188,6 +192,38 @@ impl Versions {
             .map_err(|source| VersionError::State { name: version.name.clone(), source })
     }
 
+    /// The feature map that a version brings; `None` = it was learned on one that comes with the program.
+    ///
+    /// # Errors
+    /// If its file cannot be read, or holds another map than the version was learned on.
+    pub fn map(&self, version: &Version) -> Result<Option<Arc<FeatureMap>>, VersionError> {
+        let file = self.file(&version.name, PROJECTION);
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.io(source)),
+        };
+        let damaged = |reason: String| VersionError::Damaged { file, reason };
+        match FeatureMap::read(&bytes) {
+            Ok(map) if map.schema == version.schema => Ok(Some(Arc::new(map))),
+            Ok(map) => Err(damaged(format!("it is the map {}, the version was learned on {}", map.schema, version.schema))),
+            Err(wrong) => Err(damaged(wrong.to_string())),
+        }
+    }
+
+    /// The map of this name, if a version brings it.
+    ///
+    /// # Errors
+    /// If the versions cannot be read.
+    pub fn map_named(&self, schema: &SchemaId) -> Result<Option<Arc<FeatureMap>>, VersionError> {
+        for version in self.list()?.iter().rev().filter(|version| version.schema == *schema) {
+            if let Some(map) = self.map(version)? {
+                return Ok(Some(map));
+            }
+        }
+        Ok(None)
+    }
+
     /// Sets aside what a learner has learned.
     ///
     /// # Errors
@@ -235,7 +271,10 @@ impl Versions {
             match File::create_new(self.folder.join(format!("{}.policy", version.name))) {
                 Ok(mut file) => {
                     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
-                    for (ending, content) in files {
+                    let at_home = learner.home.1.as_ref().map(|home| &home.schema);
+                    let map = learner.map.as_ref().filter(|map| Some(&map.schema) != at_home);
+                    let map = map.map(|map| map.projection.to_bytes());
+                    for (ending, content) in files.iter().copied().chain(map.as_deref().map(|map| (PROJECTION, map))) {
                         let mut file =
                             File::create(self.file(&version.name, ending)).map_err(|source| self.io(source))?;
                         file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
@@ -259,9 +298,11 @@ impl Versions {
         let used = |name: &str| history.iter().any(|activation| activation.version.as_deref() == Some(name));
         let own: Vec<Version> = self.list()?.into_iter().filter(|v| v.by == Maker::Learner && !used(&v.name)).collect();
         for version in own.iter().rev().skip(kept) {
-            for ending in ["json", "policy"] {
-                let file = self.folder.join(format!("{}.{ending}", version.name));
-                fs::remove_file(file).map_err(|source| self.io(source))?;
+            for ending in ["json", "policy", PROJECTION] {
+                match fs::remove_file(self.file(&version.name, ending)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed.map_err(|source| self.io(source))?,
+                }
             }
         }
         Ok(())
@@ -371,23 +412,39 @@ impl Base {
     }
 }
 
+/// What a learner goes on from: a state, and the feature map it sees decisions through.
+pub(super) type Learned = (State, Option<Arc<FeatureMap>>);
+
 impl Versions {
     /// The state and the base that are in force, if they are not those the learner stands on.
-    pub(super) fn another(&self, learner: &Learner) -> Result<Option<(State, Base)>, VersionError> {
+    pub(super) fn another(&self, learner: &Learner) -> Result<Option<(Learned, Base)>, VersionError> {
         let base = self.base()?;
         if base == learner.base {
             return Ok(None);
         }
-        let expected = learner.state().schema();
+        let (home, home_map) = &learner.home;
         let Some(name) = &base.version else {
-            return Ok(Some((State::new(learner.settings.clone(), expected.clone()), base)));
+            return Ok(Some(((State::new(learner.settings.clone(), home.clone()), home_map.clone()), base)));
         };
-        let state = self.state(&self.get(name)?)?;
-        if state.schema() != expected {
-            let source = StateError::Schema { found: state.schema().clone(), expected: expected.clone() };
-            return Err(VersionError::State { name: name.clone(), source });
+        let version = self.get(name)?;
+        Ok(Some((self.learned(&version, learner.home.clone())?, base)))
+    }
+
+    /// The state of a version and the map it sees through: the one it brings, or the one at home.
+    pub(super) fn learned(
+        &self,
+        version: &Version,
+        (home, home_map): (SchemaId, Option<Arc<FeatureMap>>),
+    ) -> Result<Learned, VersionError> {
+        let state = self.state(version)?;
+        if let Some(map) = self.map(version)? {
+            return Ok((state, Some(map)));
         }
-        Ok(Some((state, base)))
+        if *state.schema() != home {
+            let source = StateError::Schema { found: state.schema().clone(), expected: home };
+            return Err(VersionError::State { name: version.name.clone(), source });
+        }
+        Ok((state, home_map))
     }
 }
 
@@ -396,12 +453,13 @@ impl Learner {
     /// stands on that already.
     ///
     /// # Errors
-    /// If the version cannot be read, or was learned on other features than those in force; then nothing changes.
+    /// If the version cannot be read, or was learned on features that are neither at hand nor its own; then nothing
+    /// changes.
     pub fn stand_on(&mut self, versions: &Versions) -> Result<bool, VersionError> {
         let another = versions.another(self)?;
         let changes = another.is_some();
-        if let Some((state, base)) = another {
-            self.begin(state, base);
+        if let Some((learned, base)) = another {
+            self.begin(learned, base);
         }
         Ok(changes)
     }

@@ -8,6 +8,7 @@ use crate::base::{DecisionId, DeploymentId, Digest, Kind, ModelId, Score, Seed, 
 use crate::cache::CacheOutcome;
 use crate::chat::{Endpoint, FinishReason, Usage};
 use crate::dispatch::Attempt;
+use crate::embed::Compact;
 use crate::features::Features;
 use crate::policy::{CostWeight, Estimate, Exclusion, Prediction, Preferences};
 
@@ -111,6 +112,10 @@ pub struct Decided {
     pub asked: String,
     /// What it is.
     pub features: Features,
+    /// The encoder's vector of the prompt, rounded, where the operator has vectors logged: what a new feature map is
+    /// made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Compact>,
     /// What the caller wanted.
     pub preferences: Preferences,
     /// The candidates, in the order the policy saw them.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rayon::prelude::*;
+use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as Stored, params};
 use serde::de::DeserializeOwned;
 
@@ -26,6 +28,8 @@ const FORM: i64 = 1;
 const APPLICATION: i64 = 0x5054_534D;
 /// Pages of write-ahead log after which it is moved into the file (16 MB).
 const CHECKPOINT_PAGES: u32 = 4_000;
+/// Events from which on parsing is shared among the cores.
+const WORTH_SHARING: usize = 256;
 /// Idle reading connections kept open.
 const IDLE_READERS: usize = 4;
 
@@ -149,9 +153,20 @@ impl Ledger for SqliteLedger {
                 .prepare_cached("SELECT offset, at, kind, body FROM events WHERE offset > ? ORDER BY offset LIMIT ?")?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut rows = statement.query(params![signed(after), limit])?;
-            let mut entries = Vec::new();
+            let mut read = Vec::new();
             while let Some(row) = rows.next()? {
-                match entry(row) {
+                read.push(Read::of(row)?);
+            }
+            drop(rows);
+            // Making sense of JSON is most of the work of a long pass.
+            let parsed: Vec<Result<Entry, LedgerError>> = if read.len() < WORTH_SHARING {
+                read.into_iter().map(Read::parse).collect()
+            } else {
+                read.into_par_iter().with_min_len(WORTH_SHARING / 4).map(Read::parse).collect()
+            };
+            let mut entries = Vec::with_capacity(parsed.len());
+            for entry in parsed {
+                match entry {
                     Ok(entry) => entries.push(entry),
                     Err(error) if entries.is_empty() => return Err(error),
                     Err(_) => break,
@@ -168,7 +183,7 @@ impl Ledger for SqliteLedger {
             let mut rows = statement.query(params![id.0.as_bytes()])?;
             let mut entries = Vec::new();
             while let Some(row) = rows.next()? {
-                match entry(row) {
+                match Read::of(row)?.parse() {
                     Ok(entry) => entries.push(entry),
                     Err(error @ LedgerError::Corrupt { .. }) => {
                         tracing::warn!(decision = %id, %error, "left out of what is known of this decision");
@@ -279,20 +294,40 @@ fn last_offset(connection: &Connection) -> Result<Offset, LedgerError> {
     Ok(last.map_or(0, unsigned))
 }
 
-fn entry(row: &Stored<'_>) -> Result<Entry, LedgerError> {
-    let offset = unsigned(row.get(0)?);
-    let corrupt = |reason: String| LedgerError::Corrupt { offset, reason };
-    let kind = row.get_ref(2)?.as_str().map_err(|error| corrupt(error.to_string()))?;
-    let body = row.get_ref(3)?.as_str().map_err(|error| corrupt(error.to_string()))?;
-    // By the column, not by the tag inside: a tagged reading would round each number twice.
-    let event = match kind {
-        "decided" => parse(body).map(Event::Decided),
-        "completed" => parse(body).map(Event::Completed),
-        "feedback" => parse(body).map(Event::Feedback),
-        other => return Err(corrupt(format!("its kind is {other:?}; expected decided, completed or feedback"))),
-    };
-    let event = event.map_err(|error| corrupt(error.to_string()))?;
-    Ok(Entry { offset, at: Timestamp(unsigned(row.get(1)?)), event })
+/// A row as it is stored.
+struct Read {
+    offset: Offset,
+    at: Timestamp,
+    kind: Value,
+    body: Value,
+}
+
+impl Read {
+    fn of(row: &Stored<'_>) -> Result<Self, LedgerError> {
+        Ok(Self {
+            offset: unsigned(row.get(0)?),
+            at: Timestamp(unsigned(row.get(1)?)),
+            kind: row.get(2)?,
+            body: row.get(3)?,
+        })
+    }
+
+    fn parse(self) -> Result<Entry, LedgerError> {
+        let Self { offset, at, kind, body } = self;
+        let corrupt = |reason: String| LedgerError::Corrupt { offset, reason };
+        let (Value::Text(kind), Value::Text(body)) = (kind, body) else {
+            return Err(corrupt("its kind or its body is no text".to_owned()));
+        };
+        // By the column, not by the tag inside: a tagged reading would round each number twice.
+        let event = match kind.as_str() {
+            "decided" => parse(&body).map(Event::Decided),
+            "completed" => parse(&body).map(Event::Completed),
+            "feedback" => parse(&body).map(Event::Feedback),
+            other => return Err(corrupt(format!("its kind is {other:?}; expected decided, completed or feedback"))),
+        };
+        let event = event.map_err(|error| corrupt(error.to_string()))?;
+        Ok(Entry { offset, at, event })
+    }
 }
 
 fn parse<T: DeserializeOwned>(body: &str) -> Result<Box<T>, serde_json::Error> {

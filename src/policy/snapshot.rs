@@ -5,6 +5,7 @@
 //! preference acts on the very next request.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::choice::{self, Arm};
 use super::regression::{Fit, Posterior, fit};
@@ -16,7 +17,7 @@ use super::{
     Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Policy, Prediction, Preferences, Scored,
 };
 use crate::base::{DeploymentId, ModelId, SchemaId};
-use crate::features::Context;
+use crate::features::{Context, FeatureMap};
 
 #[derive(Clone, Debug, PartialEq)]
 struct Beliefs<K: Ord> {
@@ -40,6 +41,7 @@ impl<K: Ord + Clone> Beliefs<K> {
 pub struct Snapshot {
     version: String,
     schema: SchemaId,
+    map: Option<Arc<FeatureMap>>,
     config: Config,
     quality: Beliefs<ModelId>,
     tokens: Beliefs<ModelId>,
@@ -64,6 +66,7 @@ impl Snapshot {
         Self {
             version: format!("{algorithm}/{}/{}", &digest[..8], state.rows),
             schema: state.schema.clone(),
+            map: None,
             config: state.config.clone(),
             quality: Beliefs::of(&state.quality, &quality_prior()),
             tokens: Beliefs::of(&state.tokens, &tokens_prior()),
@@ -76,6 +79,18 @@ impl Snapshot {
     #[must_use]
     pub const fn schema(&self) -> &SchemaId {
         &self.schema
+    }
+
+    /// The same beside the feature map it was learned on, so that whoever puts it in force can put both in force.
+    #[must_use]
+    pub fn on(self, map: Option<Arc<FeatureMap>>) -> Self {
+        Self { map, ..self }
+    }
+
+    /// The feature map it was learned on, where it is known.
+    #[must_use]
+    pub const fn map(&self) -> Option<&Arc<FeatureMap>> {
+        self.map.as_ref()
     }
 
     /// The settings it chooses with.

@@ -72,6 +72,7 @@ pub(crate) fn decided(n: u64, at: Timestamp) -> Decided {
             complexity: Some(1.0 / 3.0),
             language: Some("eng".to_owned()),
         },
+        vector: None,
         preferences: Preferences {
             cost: CostWeight::PerUsd(100.0),
             max_cost: Some(Usd(0.1)),

@@ -35,6 +35,7 @@ pub(super) fn events(line: &Value, extractor: &Extractor) -> Result<Vec<(Timesta
         endpoint: Endpoint::ChatCompletions,
         asked: facts.model.clone(),
         features,
+        vector: None,
         preferences: Preferences::default(),
         arms: vec![ArmRecord {
             model: model.clone(),

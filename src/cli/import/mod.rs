@@ -1,9 +1,10 @@
 //! `pointsman import`: events from a file into the ledger.
 
 mod foreign;
+mod table;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use crate::ledger::{Config, Event, Ledger, SqliteLedger};
 
 /// Take the events of an export, or the request log of another gateway, into the ledger.
 ///
-/// Read are lines of JSON: what `pointsman export` writes comes back as it was. Lines of another log (LiteLLM's
+/// Read are lines of JSON, and Parquet files of `pointsman export`: what that writes comes back as it was. Lines of another log (LiteLLM's
 /// spend and standard logs, or an OpenAI request beside its response) are read as far as they carry the facts: model,
 /// tokens, cost, times, a score where there is one, and the context of the prompt, which is not kept itself. They say
 /// nothing of what else might have been chosen and with which probability: so they teach a policy, but no policy can
@@ -65,15 +66,27 @@ struct Tally {
     refusals: u64,
 }
 
+impl Tally {
+    fn refuse(&mut self, place: &str, reason: &str) {
+        self.refusals += 1;
+        if self.refused.len() < TOLD {
+            self.refused.push(format!("{place}: {reason}"));
+        }
+    }
+}
+
 pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     let folder = args.data.folder()?;
     let ledger = SqliteLedger::open(&folder, &Config::default()).map_err(Failure::failed)?;
-    let tally = read(&ledger, open(&args.file)?).await?;
+    let tally = match open(&args.file)? {
+        Source::Lines(lines) => read(&ledger, lines).await?,
+        Source::Table(file) => read_table(&ledger, file).await?,
+    };
     let Tally { taken, known, foreign, refused, refusals } = &tally;
     if args.json {
         println!("{:#}", json!({ "taken": taken, "known": known, "of_other_logs": foreign, "refused": refusals }));
     } else {
-        println!("{taken} events taken, {known} were there already, {refusals} lines refused");
+        println!("{taken} events taken, {known} were there already, {refusals} refused");
         if *foreign > 0 {
             println!(
                 "{foreign} lines were of another log, without the probabilities of what was chosen: they teach a \
@@ -83,18 +96,40 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     }
     refused.iter().for_each(|complaint| eprintln!("{complaint}"));
     if *taken + *known == 0 && *refusals > 0 {
-        return Err(Failure::failed("no line could be read; expected lines of JSON, see `pointsman import --help`"));
+        return Err(Failure::failed("nothing could be read; expected lines of JSON or a Parquet file of `pointsman export`, see `pointsman import --help`"));
     }
     Ok(())
 }
 
-fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
-    let reader: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(File::open(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?)
-    };
-    Ok(Box::new(BufReader::new(reader)))
+/// What there is to read.
+enum Source {
+    Lines(Box<dyn BufRead>),
+    Table(File),
+}
+
+fn open(path: &Path) -> Result<Source, Failure> {
+    if path == Path::new("-") {
+        return Ok(Source::Lines(Box::new(BufReader::new(std::io::stdin()))));
+    }
+    let wrong = |error: std::io::Error| Failure::Usage(format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(wrong)?;
+    // What cannot be asked (a pipe) is read as lines.
+    if file.metadata().map_err(wrong)?.is_file() && table::is_one(&mut file).map_err(wrong)? {
+        return Ok(Source::Table(file));
+    }
+    Ok(Source::Lines(Box::new(BufReader::new(file))))
+}
+
+async fn read_table(ledger: &SqliteLedger, file: File) -> Result<Tally, Failure> {
+    let mut tally = Tally::default();
+    for (number, row) in table::rows(file)?.enumerate() {
+        match row {
+            Ok((at, event)) => take(ledger, at, event, &mut tally).await?,
+            Err(reason) => tally.refuse(&format!("row {}", number + 1), &reason),
+        }
+    }
+    ledger.flush().await.map_err(Failure::failed)?;
+    Ok(tally)
 }
 
 async fn read(ledger: &SqliteLedger, lines: Box<dyn BufRead>) -> Result<Tally, Failure> {
@@ -112,12 +147,7 @@ async fn read(ledger: &SqliteLedger, lines: Box<dyn BufRead>) -> Result<Tally, F
                     take(ledger, at, event, &mut tally).await?;
                 }
             }
-            Err(reason) => {
-                tally.refusals += 1;
-                if tally.refused.len() < TOLD {
-                    tally.refused.push(format!("line {}: {reason}", number + 1));
-                }
-            }
+            Err(reason) => tally.refuse(&format!("line {}", number + 1), &reason),
         }
     }
     ledger.flush().await.map_err(Failure::failed)?;

@@ -1,13 +1,13 @@
 //! The model card: what a version is, what it was learned from, and what it is worth, for people.
 
-use super::{Trained, Tried};
+use super::{Map, Trained, Tried};
 use crate::eval::ope::evaluate::{Evaluation, Figure, Judgement};
 use crate::eval::ope::page::{dollars, figure};
 use crate::policy::State;
 
 /// The card, in Markdown.
 pub(super) fn markdown(trained: &Trained, state: &State) -> String {
-    let Trained { events, cuts, span, tried, taken, evaluation, cannot_tell } = trained;
+    let Trained { events, vectors, cuts, span, tried, taken, evaluation, cannot_tell } = trained;
     let mut card = format!(
         "# A routing policy, learned from a ledger\n\n\
          It chooses among models by what it believes of the quality, the cost and the time of their answers. It holds \
@@ -16,7 +16,7 @@ pub(super) fn markdown(trained: &Trained, state: &State) -> String {
          - on the features `{}`\n\
          - settings were compared on events {} to {}, the figures below are of events {} to {events}, before which \
          the policy they are of was frozen\n\n## Settings\n\n\
-         | half-life | spread | gain over the configured settings |\n|---|---|---|\n",
+         | feature map | half-life | spread | gain over the configured settings |\n|---|---|---|---|\n",
         span.0,
         span.1,
         state.rows(),
@@ -25,7 +25,7 @@ pub(super) fn markdown(trained: &Trained, state: &State) -> String {
         cuts.1,
         cuts.1 + 1,
     );
-    for (n, Tried { half_life, spread, gain }) in tried.iter().enumerate() {
+    for (n, Tried { map, half_life, spread, gain }) in tried.iter().enumerate() {
         let half_life = if half_life == "0s" { "never forgets" } else { half_life };
         let spread = format!("{spread:?}").to_lowercase();
         let gain = match (n, gain) {
@@ -34,8 +34,17 @@ pub(super) fn markdown(trained: &Trained, state: &State) -> String {
             (_, None) => "?".to_owned(),
         };
         let mark = if n == *taken { " **taken**" } else { "" };
-        card += &format!("| {half_life} | {spread} | {gain}{mark} |\n");
+        let map = match map {
+            Map::Components => "components of this traffic",
+            Map::Supervised => "supervised",
+            Map::Choose | Map::Keep => "in force",
+        };
+        card += &format!("| {map} | {half_life} | {spread} | {gain}{mark} |\n");
     }
+    card += &match vectors {
+        Some(count) => format!("\nNew feature maps were made of {count} logged vectors before event {}.\n", cuts.0 + 1),
+        None => "\nNo feature map was made anew: the ledger has no vectors (`log_vectors` in `[gateway]`).\n".to_owned(),
+    };
     card += "\nOther settings than the configured ones are taken only if the whole interval is above zero.\n\n";
     card += &match evaluation {
         Some(evaluation) => held_out(evaluation),

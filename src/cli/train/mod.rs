@@ -1,21 +1,21 @@
 //! `pointsman train`: from the ledger to a policy version, with its figures on traffic it never saw.
 
 mod card;
+mod fleet;
+mod maps;
 
 use indicatif::HumanCount;
-use rayon::prelude::*;
 use serde::Serialize;
 
-use super::evaluate::{How, judge, say};
-use super::study::{each, fresh};
+use self::fleet::Fleet;
+use super::evaluate::{How, say};
 use super::{Data, Failure};
-use crate::base::{Timestamp, duration};
-use crate::config::Config;
+use crate::base::Timestamp;
+use crate::eval::ope::Evaluation;
 use crate::eval::ope::evaluate::Figure;
-use crate::eval::ope::{Evaluation, Log, compare};
-use crate::learn::{Channels, Learner, Maker, Version, Versions, fold};
-use crate::ledger::{Entry, Event, Ledger as _, LedgerError, Offset, SqliteLedger};
-use crate::policy::{self, Snapshot, Spread, State};
+use crate::learn::{Maker, Version, Versions};
+use crate::ledger::{Offset, SqliteLedger};
+use crate::policy::Spread;
 
 /// Learn a policy anew from the whole ledger, with the settings that serve its traffic best, and keep it as a version.
 ///
@@ -25,8 +25,10 @@ use crate::policy::{self, Snapshot, Spread, State};
 /// the model card are measured. The version itself has learned everything, up to the last event: it can go on serving
 /// from there.
 ///
-/// Quality, answer lengths and times are learned by the same fold as online. The feature map is not: the ledger keeps
-/// neither prompts nor their vectors.
+/// Quality, answer lengths and times are learned by the same fold as online. Where the ledger has the prompts' vectors
+/// (`log_vectors` of `[gateway]`), the feature map is refitted too, on the first part: the principal components of this
+/// traffic, and a map that shows first what tells the models' answers apart. Each is one more candidate on the second
+/// part; a version on a new map brings it along, and promoting it puts both in force together.
 ///
 /// It changes nothing that serves: `pointsman policy promote` does. The same ledger and settings give the same bytes.
 /// Works also while the endpoint is serving.
@@ -42,6 +44,9 @@ pub struct Args {
     /// The share of the events before those that settings are chosen on; 0 = keep the configured settings.
     #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
     choose: f64,
+    /// Take this feature map whatever the comparison says: the one in force, or one refitted from logged vectors.
+    #[arg(long, value_enum, default_value_t = Map::Choose)]
+    map: Map,
     /// What is worth saying of it.
     #[arg(long, default_value = "")]
     note: String,
@@ -50,12 +55,25 @@ pub struct Args {
     json: bool,
 }
 
-/// Half-lives that are tried beside the configured one, hours; 0 = nothing is forgotten.
-const HALF_LIVES: [u64; 3] = [3 * 24, 60 * 24, 0];
+/// Which feature map the version is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+enum Map {
+    /// The one in force, unless another is surely better.
+    Choose,
+    /// The one in force.
+    Keep,
+    /// Principal components of the logged vectors.
+    Components,
+    /// What tells the models apart first, components of the rest after it.
+    Supervised,
+}
 
 /// Settings, and what they gain.
 #[derive(Clone, Debug, Serialize)]
 struct Tried {
+    /// The feature map.
+    map: Map,
     /// After which time what was learned weighs half.
     half_life: String,
     /// How wide a belief is taken to be.
@@ -69,6 +87,8 @@ struct Tried {
 struct Trained {
     /// Events learned from.
     events: Offset,
+    /// Vectors that feature maps were made from; `None` = the ledger holds none.
+    vectors: Option<usize>,
     /// Up to which event settings were compared from, and up to which figures are measured from.
     cuts: (Offset, Offset),
     /// The time of the first and of the last event.
@@ -92,14 +112,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.data.config()?;
     let folder = args.data.folder()?;
     let ledger = SqliteLedger::open_to_read(&folder).map_err(Failure::failed)?;
-    let fleet = Fleet::read(&ledger, &config, args)?;
+    let versions = Versions::of_data(&folder);
+    let fleet = Fleet::read(&ledger, &versions, &config, args)?;
     let (trained, learner) = fleet.settle(&config, args)?;
     let files = [
         ("card.md", card::markdown(&trained, learner.state()).into_bytes()),
         ("card.json", serde_json::to_vec_pretty(&trained).map_err(Failure::failed)?),
     ];
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-    let versions = Versions::of_data(&folder);
     let version = versions.put_with(&learner, Maker::Trained, &args.note, &files).map_err(Failure::failed)?;
     tell(&version, &trained, &versions, args.json);
     Ok(())
@@ -123,134 +143,3 @@ fn tell(version: &Version, trained: &Trained, versions: &Versions, json: bool) {
     );
 }
 
-/// Learners with different settings, side by side on one pass.
-struct Fleet {
-    learners: Vec<Learner>,
-    /// What each had learned at the first cut, and at the second.
-    at_cuts: [Vec<State>; 2],
-    /// The decisions between the cuts, and those after the second.
-    logs: [Log; 2],
-    cuts: (Offset, Offset),
-    span: (Timestamp, Timestamp),
-}
-
-impl Fleet {
-    fn read(ledger: &SqliteLedger, config: &Config, args: &Args) -> Result<Self, Failure> {
-        let nothing = || Failure::failed("there is nothing to learn from: no decision is in the ledger");
-        let first = fresh(ledger, config)?.ok_or_else(nothing)?;
-        let schema = first.state().schema().clone();
-        let mut learners = vec![first];
-        if args.choose > 0.0 {
-            for hours in HALF_LIVES {
-                let half_life = std::time::Duration::from_secs(hours * 3600);
-                if half_life != config.sections.policy.half_life {
-                    let settings = policy::Config { half_life, ..config.sections.policy.clone() };
-                    learners.push(Learner::new(settings, schema.clone(), &config.sections.learn));
-                }
-            }
-        }
-        let last = ledger.last() as f64;
-        let cuts = ((last * (1.0 - args.heldout - args.choose)) as Offset, (last * (1.0 - args.heldout)) as Offset);
-        let logs = [Log::new(args.how.at_most), Log::new(args.how.at_most)];
-        let mut fleet =
-            Self { learners, at_cuts: [Vec::new(), Vec::new()], logs, cuts, span: (Timestamp(0), Timestamp(0)) };
-        each(ledger, 0, |entries| fleet.take(entries, ledger))?;
-        for at in &mut fleet.at_cuts {
-            if at.is_empty() {
-                *at = fleet.learners.iter().map(|learner| learner.state().clone()).collect();
-            }
-        }
-        Ok(fleet)
-    }
-
-    /// Takes in a batch of events.
-    fn take(&mut self, entries: &[Entry], ledger: &SqliteLedger) -> Result<(), LedgerError> {
-        let mut rest = entries;
-        for (at, cut) in [self.cuts.0, self.cuts.1].into_iter().enumerate() {
-            if self.at_cuts[at].is_empty() && rest.last().is_some_and(|entry| entry.offset > cut) {
-                let (before, after) = rest.split_at(rest.partition_point(|entry| entry.offset <= cut));
-                self.learn(before, ledger)?;
-                self.at_cuts[at] = self.learners.iter().map(|learner| learner.state().clone()).collect();
-                rest = after;
-            }
-        }
-        self.learn(rest, ledger)
-    }
-
-    fn learn(&mut self, entries: &[Entry], ledger: &SqliteLedger) -> Result<(), LedgerError> {
-        for entry in entries {
-            if self.span.0 == Timestamp(0) {
-                self.span.0 = entry.at;
-            }
-            self.span.1 = self.span.1.max(entry.at);
-            let decided = matches!(entry.event, Event::Decided(_));
-            let between = entry.offset > self.cuts.0 && entry.offset <= self.cuts.1;
-            if between || !decided {
-                self.logs[0].add(entry.offset, &entry.event);
-            }
-            if entry.offset > self.cuts.1 || !decided {
-                self.logs[1].add(entry.offset, &entry.event);
-            }
-        }
-        self.learners
-            .par_iter_mut()
-            .try_for_each(|learner| entries.iter().try_for_each(|entry| fold(learner, entry, ledger)))
-    }
-
-    /// Chooses the settings, measures, and gives the learner that is to be kept.
-    fn settle(self, config: &Config, args: &Args) -> Result<(Trained, Learner), Failure> {
-        let channels = Channels::with(&config.sections.learn.channels);
-        let [choosing, heldout] = &self.logs;
-        let configured = config.sections.policy.spread;
-        let spreads = [configured, if configured == Spread::Trials { Spread::Context } else { Spread::Trials }];
-        // The configured settings are the first learner's, with the first spread.
-        let all: Vec<(usize, Spread)> =
-            spreads.into_iter().flat_map(|spread| (0..self.learners.len()).map(move |at| (at, spread))).collect();
-        let all = if args.choose > 0.0 { &all[..] } else { &all[..1] };
-        let with = |states: &[State], (at, spread): (usize, Spread)| -> Result<State, Failure> {
-            let settings = policy::Config { spread, ..states[at].config().clone() };
-            states[at].clone().choosing_by(settings).map_err(Failure::failed)
-        };
-        let policies: Vec<Snapshot> =
-            all.iter().map(|&which| Ok(with(&self.at_cuts[0], which)?.publish())).collect::<Result<_, Failure>>()?;
-        let mut options = args.how.options(choosing, config.sections.policy.exploration_share)?;
-        options.delta = 0.1 / all.len() as f64;
-        let gains = compare(
-            choosing,
-            &channels,
-            &self.at_cuts[0][0],
-            &policies.iter().collect::<Vec<_>>(),
-            &config.catalog,
-            &options,
-        )
-        .map_err(Failure::failed)?;
-        let surely = |gain: &Figure| gain.interval.is_some_and(|interval| interval.lower > 0.0);
-        let taken = (1..gains.len())
-            .filter(|&at| surely(&gains[at]))
-            .max_by(|&a, &b| gains[a].mean.total_cmp(&gains[b].mean))
-            .unwrap_or(0);
-        let frozen = with(&self.at_cuts[1], all[taken])?;
-        let evaluation = judge(config, heldout, &frozen, &frozen.publish(), "trained", &args.how);
-        let tried = all
-            .iter()
-            .enumerate()
-            .map(|(n, &(at, spread))| Tried {
-                half_life: duration::format(self.learners[at].state().config().half_life),
-                spread,
-                gain: gains.get(n).copied(),
-            })
-            .collect();
-        let (at, spread) = all[taken];
-        let Some(learner) = self.learners.into_iter().nth(at) else {
-            return Err(Failure::failed("no learner has these settings"));
-        };
-        let settings = policy::Config { spread, ..learner.state().config().clone() };
-        let learner = learner.choosing_by(settings).map_err(Failure::failed)?;
-        let events = learner.offset();
-        let (evaluation, cannot_tell) = match evaluation {
-            Ok(evaluation) => (Some(evaluation), None),
-            Err(failure) => (None, Some(failure.to_string())),
-        };
-        Ok((Trained { events, cuts: self.cuts, span: self.span, tried, taken, evaluation, cannot_tell }, learner))
-    }
-}

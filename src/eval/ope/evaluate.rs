@@ -83,7 +83,7 @@ pub struct Estimated {
 pub struct Gain {
     /// The paired doubly robust difference, with its normal interval.
     pub normal: Figure,
-    /// The percentile bootstrap's interval.
+    /// The percentile bootstrap's interval. `None` beyond [`RESAMPLED`] rounds, where it is the normal one's.
     pub bootstrap: Option<Interval>,
     /// The empirical Bernstein interval: holds for every number of rounds.
     pub bernstein: Option<Interval>,
@@ -197,6 +197,8 @@ pub const ESTIMATORS: [Estimator; 7] = [
 
 /// Rounds beyond which the betting sequence, a thousand bets a round, is not worth its time.
 pub const BETTING: usize = 20_000;
+/// Rounds beyond which nothing is resampled: a mean of so many is normal.
+pub const RESAMPLED: usize = 100_000;
 /// Draws of all resamples together, and resamples at most.
 const DRAWS: usize = 10_000_000;
 const RESAMPLES: usize = 1_000;
@@ -250,23 +252,24 @@ pub fn evaluate(
 }
 
 /// What each policy would have gained over the first of them on the same decisions: the paired doubly robust
-/// difference, with its interval. Nothing for a log in which nothing can be weighed.
+/// difference, with its interval. Each policy comes with the log of those decisions as its feature map sees them; the
+/// reward model `frozen` is on the first one's. Nothing for a log in which nothing can be weighed.
 ///
 /// # Errors
 /// If a decision's arms do not fit.
 pub fn compare(
-    log: &Log,
+    policies: &[(&Log, &Snapshot)],
     channels: &Channels,
     frozen: &State,
-    policies: &[&Snapshot],
     catalog: &Catalog,
     options: &Options,
 ) -> Result<Vec<Figure>, Unusable> {
-    let (judged, _) = log.judged(&options.reward, channels);
-    let crossed = cross_fitted(frozen, &judged);
+    let Some((log, _)) = policies.first() else { return Ok(Vec::new()) };
+    let crossed = cross_fitted(frozen, &log.judged(&options.reward, channels).0);
     let mut first: Option<Vec<f64>> = None;
     let mut gains = Vec::new();
-    for policy in policies {
+    for (log, policy) in policies {
+        let (judged, _) = log.judged(&options.reward, channels);
         let replayed: Vec<Replayed> =
             judged.par_iter().map(|(logged, _)| replay(*policy, logged, catalog, None)).collect();
         let target = |at: usize, _: &Logged| &replayed[at].target;
@@ -502,7 +505,8 @@ fn gain(rounds: &[Round], delta: f64) -> Option<Gain> {
         Interval { lower: (2.0 * lower - 1.0) * reach, upper: (2.0 * upper - 1.0) * reach }
     });
     let resamples = (DRAWS / lifts.len()).clamp(100, RESAMPLES);
-    Some(Gain { normal, bootstrap: bootstrap(&lifts, delta, resamples, Seed(1)), bernstein, betting })
+    let resampled = (lifts.len() <= RESAMPLED).then(|| bootstrap(&lifts, delta, resamples, Seed(1))).flatten();
+    Some(Gain { normal, bootstrap: resampled, bernstein, betting })
 }
 
 fn in_words(verdict: &Verdict) -> (&'static str, Vec<String>, Option<u64>) {

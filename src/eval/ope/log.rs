@@ -17,7 +17,8 @@ use serde::Serialize;
 use crate::base::{DecisionId, DeploymentId, ModelId, SchemaId, Score, TenantId, Timestamp, Usd};
 use crate::cache::CacheOutcome;
 use crate::chat::Usage;
-use crate::features::Context;
+use crate::embed::Compact;
+use crate::features::{Context, FeatureMap};
 use crate::learn::Channels;
 use crate::ledger::{Completed, Decided, Event, Feedback, Mode, Offset, Outcome};
 use crate::policy::{Explore, Preferences};
@@ -73,6 +74,16 @@ pub struct Logged {
     scores: Vec<(u16, Score)>,
     /// The keys of the feedback taken in.
     keys: Vec<String>,
+    /// The prompt's vector, where the log was asked to keep vectors and the ledger has it.
+    pub vector: Option<Compact>,
+}
+
+impl Logged {
+    /// The model whose answer the client has, whole and fresh.
+    #[must_use]
+    pub fn answerer(&self) -> Option<&ModelId> {
+        self.answered.map(|arm| &self.arms[arm].model)
+    }
 }
 
 /// What counts as the worth of an answer.
@@ -134,6 +145,9 @@ impl std::fmt::Display for LeftOut {
 #[derive(Debug)]
 pub struct Log {
     capacity: usize,
+    /// How decisions of another feature map are seen.
+    map: Option<Arc<FeatureMap>>,
+    keeps_vectors: bool,
     logged: VecDeque<Logged>,
     /// The number of the first decision that is kept; they are numbered from 0 in the order of the ledger.
     first: u64,
@@ -149,6 +163,8 @@ impl Log {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
+            map: None,
+            keeps_vectors: false,
             logged: VecDeque::new(),
             first: 0,
             numbers: HashMap::new(),
@@ -156,6 +172,19 @@ impl Log {
             channels: Vec::new(),
             last: 0,
         }
+    }
+
+    /// The same, through this feature map: a context of another one is made anew from the logged vector, if there is
+    /// one.
+    #[must_use]
+    pub fn seeing(self, map: Option<Arc<FeatureMap>>) -> Self {
+        Self { map, ..self }
+    }
+
+    /// The same, with the logged vectors: 400 bytes more a decision.
+    #[must_use]
+    pub fn keeping_vectors(self) -> Self {
+        Self { keeps_vectors: true, ..self }
     }
 
     /// Takes in the next event of the ledger. What is said of a decision that is not kept changes nothing.
@@ -298,9 +327,13 @@ impl Log {
             at: decided.at,
             tenant: TenantId::new(self.name(decided.tenant.as_str())),
             intent: decided.features.intent.as_ref().map(|intent| self.name(&intent.name)),
-            context: Context {
-                schema: SchemaId::new(self.name(decided.features.context.schema.as_str())),
-                ..decided.features.context.clone()
+            context: {
+                let context = &decided.features.context;
+                let seen = match &self.map {
+                    Some(map) => map.sees(context, decided.vector.as_ref()).into_owned(),
+                    None => context.clone(),
+                };
+                Context { schema: SchemaId::new(self.name(seen.schema.as_str())), ..seen }
             },
             prompt_tokens: decided.features.needs.prompt_tokens,
             max_tokens: decided.features.needs.max_tokens,
@@ -317,6 +350,7 @@ impl Log {
             answered: None,
             scores: Vec::new(),
             keys: Vec::new(),
+            vector: decided.vector.clone().filter(|_| self.keeps_vectors),
         }
     }
 

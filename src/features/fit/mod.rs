@@ -5,6 +5,7 @@
 //! gives the same artefact, so a test can ask whether what is shipped is what the training makes.
 
 mod pca;
+pub mod refit;
 mod report;
 mod ridge;
 pub mod typos;

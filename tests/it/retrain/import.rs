@@ -8,20 +8,60 @@ use super::{grown, said};
 
 #[tokio::test]
 async fn what_was_exported_comes_back_to_the_last_bit_and_once() {
+    for name in ["log.jsonl", "log.parquet"] {
+        comes_back(name).await;
+    }
+}
+
+async fn comes_back(name: &str) {
     let (from, to) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     grown(from.path(), 150, [0.5, 0.8, 0.9]).await;
-    let file = to.path().join("log.jsonl");
+    let file = to.path().join(name);
     let file = file.to_str().expect("text");
     assert_eq!(said(from.path(), &["export", "--output", file]).0, 0);
     let (code, words, complaint) = said(to.path(), &["import", file]);
-    assert_eq!((code, words.as_str()), (0, "450 events taken, 0 were there already, 0 lines refused\n"), "{complaint}");
+    assert_eq!((code, words.as_str()), (0, "450 events taken, 0 were there already, 0 refused\n"), "{complaint}");
     let (_, words, _) = said(to.path(), &["import", file]);
-    assert_eq!(words, "0 events taken, 450 were there already, 0 lines refused\n");
+    assert_eq!(words, "0 events taken, 450 were there already, 0 refused\n");
     let events = |folder: &tempfile::TempDir| {
         let ledger = SqliteLedger::open_to_read(folder.path()).expect("there");
         ledger.scan(0, usize::MAX).expect("readable")
     };
     assert_eq!(events(&from), events(&to));
+}
+
+#[tokio::test]
+async fn a_parquet_file_of_another_kind_or_form_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    grown(folder.path(), 5, [0.5, 0.8, 0.9]).await;
+    let whole = folder.path().join("log.parquet");
+    assert_eq!(said(folder.path(), &["export", "--output", whole.to_str().expect("text")]).0, 0);
+    let bytes = std::fs::read(&whole).expect("readable");
+    let cut = folder.path().join("cut.parquet");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).expect("writable");
+    let (code, _, complaint) = said(folder.path(), &["import", cut.to_str().expect("text")]);
+    assert_eq!(code, 1);
+    assert!(complaint.starts_with("pointsman: this Parquet file cannot be read: "), "{complaint}");
+    // The number of the form is one byte after its key.
+    let key = bytes.windows(14).position(|window| window == b"pointsman.form").expect("it names its form");
+    let mut later = bytes;
+    let digit = (key + 14..key + 20).find(|&at| later[at] == b'1').expect("form 1");
+    later[digit] = b'7';
+    std::fs::write(&whole, later).expect("writable");
+    let (code, _, complaint) = said(folder.path(), &["import", whole.to_str().expect("text")]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(complaint, @"pointsman: this Parquet file cannot be read: it has form 7, this version reads 1");
+    let (code, _, complaint) = said(folder.path(), &["export", "--format", "parquet"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(complaint, @"pointsman: a Parquet file needs a place: name it with --output");
+}
+
+#[test]
+fn the_columns_of_a_parquet_file_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, columns, _) = said(folder.path(), &["export", "--columns"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(columns);
 }
 
 #[tokio::test]
