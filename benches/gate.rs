@@ -5,7 +5,7 @@
 
 use pointsman::cli::datasets::table;
 use pointsman::eval::crew::spread;
-use pointsman::eval::ope::gate::Told;
+use pointsman::eval::ope::gate::{Apart, Told};
 use pointsman::eval::ope::rehearse::{Lean, Rehearsal, Target};
 use pointsman::eval::ope::{Estimator, Gate, Verdict};
 use pointsman::eval::stream::Projection;
@@ -46,6 +46,18 @@ fn main() {
             }
         }
     }
+    println!(
+        "\nDR and SNIPS apart by so many standard errors, 5,000 events, floor .03: refused of sound and of false logs"
+    );
+    println!("{:<16}{:<26}{:>8}{:>8}{:>8}{:>8}", "set", "probabilities told", "runs", "2", "2.5", "3");
+    for (set, table, contexts) in &worlds {
+        let world = Rehearsal::new(table, contexts, 0.03);
+        apart(set, "as drawn", &world, runs(400), threads, &<[f64]>::to_vec);
+        apart(set, "one over the arms", &world, runs(100), threads, &|p| vec![1.0 / p.len() as f64; p.len()]);
+        apart(set, "half way to that", &world, runs(100), threads, &|p| {
+            p.iter().map(|p| (p + 1.0 / 4.0) / 2.0).collect()
+        });
+    }
     println!("\na canary at 5 %: requests it has served when it is rolled back (200 runs, at most 4,000)");
     println!("{:<10}{:>8}{:>12}{:>10}{:>10}{:>12}", "harm", "judged", "rolled back", "median", "95 %", "within 2,000");
     for (harm, judged) in
@@ -72,6 +84,27 @@ fn errors(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize
     print!("{set:<16}{lean:<10}{:>8.4}", target.gain);
     (0..4).for_each(|at| print!("{:>8.4}", error(at)));
     println!("{:>10.4}", error(4));
+}
+
+/// How often a limit refuses logs that tell their probabilities in this way.
+fn apart(
+    set: &str,
+    name: &str,
+    world: &Rehearsal,
+    runs: usize,
+    threads: usize,
+    told: &(impl Fn(&[f64]) -> Vec<f64> + Sync),
+) {
+    let target = world.leaning(Lean::Learned, 0.5);
+    let errors = spread(runs, threads, &|| {}, |run| {
+        let (rounds, _) = world.log_told(&target, 5_000, 0.03, run as u64, told);
+        Apart::of(&rounds).map_or(0.0, |apart| (apart.dr - apart.snips).abs() / apart.error)
+    });
+    print!("{set:<16}{name:<26}{runs:>8}");
+    for limit in [2.0, 2.5, 3.0] {
+        print!("{:>8.3}", errors.iter().filter(|error| **error > limit).count() as f64 / runs as f64);
+    }
+    println!();
 }
 
 fn promoted(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize, threads: usize) {

@@ -92,9 +92,7 @@ impl Extractor {
 
 /// The embedding, if it is one; the text's lexical vector if not.
 fn of<'a>(text: &str, embedding: Option<&'a Embedding>) -> Cow<'a, Embedding> {
-    embedding
-        .filter(|embedding| sound(embedding))
-        .map_or_else(|| Cow::Owned(hashing::embed(text)), Cow::Borrowed)
+    embedding.filter(|embedding| sound(embedding)).map_or_else(|| Cow::Owned(hashing::embed(text)), Cow::Borrowed)
 }
 
 impl Default for Extractor {

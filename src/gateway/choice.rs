@@ -75,9 +75,10 @@ pub(super) fn choose(
         preferences: &wanted.preferences,
     };
     let scored = deciding.policy.score(&ask, &candidates);
-    let shadow = deciding.shadow.zip(shadow_sees).map(|(shadow, context)| {
-        shadow.policy.score(&Ask { context: &context, ..ask }, &candidates).propensities
-    });
+    let shadow = deciding
+        .shadow
+        .zip(shadow_sees)
+        .map(|(shadow, context)| shadow.policy.score(&Ask { context: &context, ..ask }, &candidates).propensities);
     for (candidate, reason) in candidates.iter().zip(&scored.excluded) {
         if let Some(reason) = reason {
             excluded.insert(candidate.deployment.clone(), *reason);

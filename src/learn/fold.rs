@@ -187,7 +187,9 @@ pub fn fold(learner: &mut Learner, entry: &Entry, ledger: &dyn Ledger) -> Result
         learner.cases.put(id, Case::open(decided, learner.map.as_deref()));
     } else if let Some(case) = learner.cases.get_mut(id) {
         learn(&mut learner.state, &learner.channels, case, &entry.event);
-    } else if let Some(mut case) = Case::look_up(ledger, id, entry.offset, (&learner.channels, &learner.base, learner.map.as_deref()))? {
+    } else if let Some(mut case) =
+        Case::look_up(ledger, id, entry.offset, (&learner.channels, &learner.base, learner.map.as_deref()))?
+    {
         learn(&mut learner.state, &learner.channels, &mut case, &entry.event);
         learner.cases.put(id, case);
     }

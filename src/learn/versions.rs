@@ -206,7 +206,9 @@ impl Versions {
         let damaged = |reason: String| VersionError::Damaged { file, reason };
         match FeatureMap::read(&bytes) {
             Ok(map) if map.schema == version.schema => Ok(Some(Arc::new(map))),
-            Ok(map) => Err(damaged(format!("it is the map {}, the version was learned on {}", map.schema, version.schema))),
+            Ok(map) => {
+                Err(damaged(format!("it is the map {}, the version was learned on {}", map.schema, version.schema)))
+            }
             Err(wrong) => Err(damaged(wrong.to_string())),
         }
     }

@@ -187,8 +187,7 @@ impl<W: Write + Send> Columns<W> {
             .set_created_by(format!("pointsman {}", env!("CARGO_PKG_VERSION")))
             .set_key_value_metadata(Some(vec![form]))
             .build();
-        let writer =
-            SerializedFileWriter::new(out, Arc::new(parse_message_type(&schema())?), Arc::new(properties))?;
+        let writer = SerializedFileWriter::new(out, Arc::new(parse_message_type(&schema())?), Arc::new(properties))?;
         Ok(Self { writer, gathered: Self::empty(), rows: 0 })
     }
 

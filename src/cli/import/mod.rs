@@ -96,7 +96,9 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     }
     refused.iter().for_each(|complaint| eprintln!("{complaint}"));
     if *taken + *known == 0 && *refusals > 0 {
-        return Err(Failure::failed("nothing could be read; expected lines of JSON or a Parquet file of `pointsman export`, see `pointsman import --help`"));
+        return Err(Failure::failed(
+            "nothing could be read; expected lines of JSON or a Parquet file of `pointsman export`, see `pointsman import --help`",
+        ));
     }
     Ok(())
 }

@@ -43,7 +43,9 @@ pub(super) fn markdown(trained: &Trained, state: &State) -> String {
     }
     card += &match vectors {
         Some(count) => format!("\nNew feature maps were made of {count} logged vectors before event {}.\n", cuts.0 + 1),
-        None => "\nNo feature map was made anew: the ledger has no vectors (`log_vectors` in `[gateway]`).\n".to_owned(),
+        None => {
+            "\nNo feature map was made anew: the ledger has no vectors (`log_vectors` in `[gateway]`).\n".to_owned()
+        }
     };
     card += "\nOther settings than the configured ones are taken only if the whole interval is above zero.\n\n";
     card += &match evaluation {

@@ -87,12 +87,8 @@ impl Fleet {
             };
             return Err(Failure::failed(format!("no feature map can be refitted: {why}")));
         }
-        let fleet = Self {
-            tracks: tracks(first, maps, config, args),
-            vectors,
-            cuts,
-            span: (Timestamp(0), Timestamp(0)),
-        };
+        let fleet =
+            Self { tracks: tracks(first, maps, config, args), vectors, cuts, span: (Timestamp(0), Timestamp(0)) };
         fleet.sail(ledger)
     }
 
@@ -183,9 +179,8 @@ impl Fleet {
         let configured = config.sections.policy.spread;
         let other = if configured == Spread::Trials { Spread::Context } else { Spread::Trials };
         let spreads = if args.choose > 0.0 { vec![configured, other] } else { vec![configured] };
-        let in_force = spreads.into_iter().flat_map(|spread| {
-            (0..self.tracks[0].learners.len()).map(move |at| (0, at, spread))
-        });
+        let in_force =
+            spreads.into_iter().flat_map(|spread| (0..self.tracks[0].learners.len()).map(move |at| (0, at, spread)));
         in_force.chain((1..self.tracks.len()).map(|track| (track, 0, configured))).collect()
     }
 
@@ -199,9 +194,7 @@ impl Fleet {
 /// The maps to make.
 fn wanted(args: &Args) -> Vec<(Map, Kind)> {
     let both = [(Map::Components, Kind::Components), (Map::Supervised, Kind::Supervised)];
-    both.into_iter()
-        .filter(|(map, _)| args.map == *map || (args.map == Map::Choose && args.choose > 0.0))
-        .collect()
+    both.into_iter().filter(|(map, _)| args.map == *map || (args.map == Map::Choose && args.choose > 0.0)).collect()
 }
 
 fn tracks(first: Learner, maps: Vec<(Map, Arc<FeatureMap>)>, config: &Config, args: &Args) -> Vec<Track> {

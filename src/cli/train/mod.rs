@@ -142,4 +142,3 @@ fn tell(version: &Version, trained: &Trained, versions: &Versions, json: bool) {
         version.name
     );
 }
-

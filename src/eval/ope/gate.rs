@@ -236,19 +236,38 @@ const APART: f64 = 3.0;
 /// DR and SNIPS estimate the same number; far apart, the propensities or the reward model are not what they
 /// claim to be.
 fn disagreement(rounds: &[Round]) -> Option<Refusal> {
-    let dr = Estimator::Dr.estimate(rounds)?;
-    let snips = Estimator::Snips.estimate(rounds)?;
-    let norm = mean(rounds.iter().map(|round| round.weight));
-    // The influence of a round on the difference; for SNIPS, that of a ratio of two means.
-    let influence: Vec<f64> = rounds
-        .iter()
-        .map(|round| {
-            let robust = round.direct + round.weight * (round.reward - round.predicted) - dr;
-            robust - round.weight / norm * (round.reward - snips)
-        })
-        .collect();
-    let error = standard_error(&influence)?;
+    let Apart { dr, snips, error } = Apart::of(rounds)?;
     ((dr - snips).abs() > APART * error).then_some(Refusal::Disagreement { dr, snips, error })
+}
+
+/// Two estimates of one number, and the standard error of their difference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Apart {
+    /// The doubly robust one.
+    pub dr: f64,
+    /// The self-normalised one.
+    pub snips: f64,
+    /// The standard error of their difference.
+    pub error: f64,
+}
+
+impl Apart {
+    /// Those of these rounds; `None` where one of them says nothing.
+    #[must_use]
+    pub fn of(rounds: &[Round]) -> Option<Self> {
+        let dr = Estimator::Dr.estimate(rounds)?;
+        let snips = Estimator::Snips.estimate(rounds)?;
+        let norm = mean(rounds.iter().map(|round| round.weight));
+        // The influence of a round on the difference; for SNIPS, that of a ratio of two means.
+        let influence: Vec<f64> = rounds
+            .iter()
+            .map(|round| {
+                let robust = round.direct + round.weight * (round.reward - round.predicted) - dr;
+                robust - round.weight / norm * (round.reward - snips)
+            })
+            .collect();
+        Some(Self { dr, snips, error: standard_error(&influence)? })
+    }
 }
 
 #[cfg(test)]

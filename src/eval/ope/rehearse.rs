@@ -149,6 +149,22 @@ impl Rehearsal {
     /// Never: what is logged here has the arms it says.
     #[must_use]
     pub fn log(&self, target: &Target, events: usize, floor: f64, stream: u64) -> (Vec<Round>, Support) {
+        self.log_told(target, events, floor, stream, <[f64]>::to_vec)
+    }
+
+    /// The same where the log does not tell the probabilities that were drawn with, but what `told` makes of them.
+    ///
+    /// # Panics
+    /// If `told` makes other arms of them, or gives one that is drawn no probability.
+    #[must_use]
+    pub fn log_told(
+        &self,
+        target: &Target,
+        events: usize,
+        floor: f64,
+        stream: u64,
+        told: impl Fn(&[f64]) -> Vec<f64>,
+    ) -> (Vec<Round>, Support) {
         let mut support = Support::default();
         let rounds = (0..events)
             .map(|n| {
@@ -158,7 +174,8 @@ impl Rehearsal {
                 let arm = draw(logged, seed.uniform("arm"));
                 support.add(logged, &target.rows[row], floor);
                 let y = self.score[[row, arm]];
-                Round::new(arm, y, logged, &target.rows[row], &self.predicted[row]).expect("the arms are the same")
+                let said = told(logged);
+                Round::new(arm, y, &said, &target.rows[row], &self.predicted[row]).expect("the arms are the same")
             })
             .collect();
         (rounds, support)

@@ -206,10 +206,9 @@ fn around(mean: &DVector<f64>, covariance: &DMatrix<f64>, components: &DMatrix<f
     // The old coordinates may hang together on this traffic.
     let trace = normal.trace().max(f64::MIN_POSITIVE);
     (0..PROJECTED).for_each(|i| normal[(i, i)] += 1e-6 * trace);
-    let change = normal.cholesky().map_or_else(
-        || DMatrix::zeros(PROJECTED, PROJECTED),
-        |factor| factor.solve(&(&meet * components)),
-    );
+    let change = normal
+        .cholesky()
+        .map_or_else(|| DMatrix::zeros(PROJECTED, PROJECTED), |factor| factor.solve(&(&meet * components)));
     let bias = |linear: &Linear| DVector::from_iterator(PROJECTED, linear.bias.iter().map(|b| f64::from(*b)));
     let middle = was.transpose() * mean + bias(&old.encoder);
     let lexical_bias = change.transpose() * (bias(&old.lexical) - middle);
@@ -259,7 +258,8 @@ mod tests {
     }
 
     fn contexts(projection: &Projection) -> DMatrix<f64> {
-        let row = |n: u64| projection.project(&Embedding { vector: vector(n).as_slice().into(), origin: Origin::Encoder });
+        let row =
+            |n: u64| projection.project(&Embedding { vector: vector(n).as_slice().into(), origin: Origin::Encoder });
         let rows: Vec<[f32; PROJECTED + 1]> = (0..2_000).map(row).collect();
         DMatrix::from_fn(rows.len(), PROJECTED, |i, k| f64::from(rows[i][k + 1]))
     }

@@ -90,6 +90,20 @@ impl User {
         self.post("feedback", &json!({ "decision_id": decision, "score": answer["simulated"]["score"] })).await;
     }
 
+    /// Asks until what serves thinks another deployment the best than one of this name.
+    async fn asks_until_not(&self, name: &str) {
+        for _ in 0..60 {
+            let body = json!({ "model": "auto", "messages": [{ "role": "user", "content": "What is 3 times 4?" }] });
+            let route: Value = self.post("route", &body).await.json().await.expect("JSON");
+            let greedy = route["greedy"].as_str().expect("a deployment");
+            if !greedy.contains(name) {
+                return;
+            }
+            self.asks(50).await;
+        }
+        panic!("what serves does not learn");
+    }
+
     async fn post(&self, route: &str, body: &Value) -> reqwest::Response {
         let response = self.http.post(format!("{}/{route}", self.base)).json(body).send().await.expect("it answers");
         assert!(response.status().is_success(), "{}", response.status());
@@ -161,6 +175,8 @@ async fn a_better_policy_is_promoted_on_evidence_and_a_stale_one_is_rolled_back(
         // The best provider gets worse; what serves learns it, the version of before does not.
         truth.worse.store(true, Ordering::Relaxed);
         user.asks(1_200).await;
+        // However slow the machine: the version of before is held against one that knows.
+        user.asks_until_not("fine").await;
         let stale = ["policy", "promote", "v1", "--anyway", "--config", new];
         assert_eq!(command(folder.path(), &stale).await.0, 0);
         let (trial, requests) = user.asks_until_over(&versions).await;
@@ -174,9 +190,11 @@ async fn a_better_policy_is_promoted_on_evidence_and_a_stale_one_is_rolled_back(
         while gateway.live().trial.is_none() {
             user.asks(8).await;
         }
+        // Ends of earlier answers may still come in: the one asked now is looked for after all that stands there.
+        let before = gateway.ledger().flush().await.expect("flushed");
         user.asks(1).await;
-        let last = gateway.ledger().flush().await.expect("flushed");
-        let entries = gateway.ledger().scan(last - 5, 5).expect("readable");
+        gateway.ledger().flush().await.expect("flushed");
+        let entries = gateway.ledger().scan(before, usize::MAX).expect("readable");
         let record = entries.iter().rev().find_map(|entry| match &entry.event {
             Event::Decided(decided) => decided.trial.as_ref(),
             _ => None,
