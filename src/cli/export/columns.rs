@@ -22,6 +22,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::FORM;
+use crate::base::{DeploymentId, ModelId, Usd};
 use crate::ledger::{ArmRecord, Entry, Event};
 
 /// Events in a row group.
@@ -271,14 +272,14 @@ impl Row {
             Event::Completed(event) => {
                 let tokens = |count: Option<u64>| count.and_then(|count| i64::try_from(count).ok()).map(Value::Whole);
                 row.text("tenant", Some(event.tenant.as_str()));
-                row.text("model", event.model.as_ref().map(|model| model.as_str()));
-                row.text("deployment", event.served.as_ref().map(|served| served.as_str()));
+                row.text("model", event.model.as_ref().map(ModelId::as_str));
+                row.text("deployment", event.served.as_ref().map(DeploymentId::as_str));
                 row.put_some("prompt_tokens", tokens(event.usage.and_then(|usage| usage.prompt_tokens)));
                 row.put_some("completion_tokens", tokens(event.usage.and_then(|usage| usage.completion_tokens)));
                 row.text("outcome", Some(serde_json::to_string(&event.outcome)?));
                 row.text("cache", name_of(&event.cache)?);
-                row.put("attempts", Value::Whole(event.attempts.len() as i64));
-                row.number("cost_usd", event.cost_usd.map(|cost| cost.get()));
+                row.put("attempts", Value::Whole(i64::try_from(event.attempts.len()).unwrap_or(i64::MAX)));
+                row.number("cost_usd", event.cost_usd.map(Usd::get));
                 row.number("first_token_ms", event.first_token_ms);
                 row.number("total_ms", Some(event.total_ms));
                 let channels = event.scores.iter().map(|score| score.channel.clone());

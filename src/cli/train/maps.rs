@@ -18,13 +18,16 @@ use crate::ledger::{Event, Offset, SqliteLedger};
 /// same maps.
 const SAMPLE: f64 = 60_000.0;
 
-/// The maps that can be made of the events up to `cut`, and of how many vectors; `None` = the ledger holds none.
+/// Of how many vectors, and the maps.
+pub(super) type Made = (usize, Vec<(Map, Arc<FeatureMap>)>);
+
+/// The maps that can be made of the events up to `cut`; `None` = the ledger holds no vectors.
 pub(super) fn made(
     ledger: &SqliteLedger,
     config: &Config,
     cut: Offset,
     wanted: &[(Map, Kind)],
-) -> Result<Option<(usize, Vec<(Map, Arc<FeatureMap>)>)>, Failure> {
+) -> Result<Option<Made>, Failure> {
     let logged = latest(ledger).map_err(Failure::failed)?.is_some_and(|decided| decided.vector.is_some());
     if !logged || wanted.is_empty() {
         return Ok(None);

@@ -162,7 +162,7 @@ impl Moments {
         let basis = directions.clone().qr().q();
         let without = DMatrix::identity(DIMENSIONS, DIMENSIONS) - &basis * basis.transpose();
         let rest = principal(&without * covariance * &without, PROJECTED - directions.ncols(), 0.5);
-        let columns = directions.column_iter().chain(rest.column_iter()).map(|column| column.into_owned());
+        let columns = directions.column_iter().chain(rest.column_iter()).map(nalgebra::Matrix::into_owned);
         Some(DMatrix::from_columns(&columns.collect::<Vec<_>>()))
     }
 }
