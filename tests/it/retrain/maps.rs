@@ -105,7 +105,7 @@ async fn until(app: &App, schema: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), there).await.expect("the learner looks every second");
+    tokio::time::timeout(Duration::from_mins(1), there).await.expect("the learner looks every second");
 }
 
 async fn stopped(app: App) {
