@@ -29,10 +29,10 @@ macro_rules! bundled {
 
 /// The tables that are part of the program, in the order they are reported.
 pub const BUNDLED: &[Bundled] =
-    bundled!["llmrouter-ulab", "zeroeval", "paretobandit", "routellm-gsm8k", "routellm-mtbench"];
+    bundled!["llmrouter-ulab", "zeroeval", "paretobandit", "routellm-mmlu", "routellm-gsm8k", "routellm-mtbench"];
 
 /// The set whose vectors give the contexts of the streams.
-pub const CONTEXT_SET: &str = "llmrouter-ulab";
+pub const CONTEXT_SET: &str = "routellm-mmlu";
 
 /// Checksums of the bundled tables, as `sha256sum` writes them.
 const CHECKSUMS: &str = include_str!("../../datasets/SHA256SUMS");

@@ -34,6 +34,7 @@ fn the_order_of_rows_is_the_protocols() {
         ("llmrouter-ulab", "3c8b8b4e 75918aa5 e8191e23"),
         ("zeroeval", "2e90f6ac 3ea5d7d9 b40d4670"),
         ("paretobandit", "318d367e a0af7f0a b712f50b"),
+        ("routellm-mmlu", "4208e2fc 6956765a 42f13c7c"),
         ("routellm-gsm8k", "3ea5d7d9 b40d4670 7099bc5d"),
     ] {
         let table = bundled(set);
@@ -121,6 +122,23 @@ fn baselines_of_two_models_are_the_protocols() {
             (&Neighbours, 0.612_353, 2e-3),
             (&Ridge, 0.615_624, 2e-4),
             (&KnnRidge, 0.619_356, 2e-3),
+        ],
+    );
+}
+
+#[test]
+fn baselines_of_two_models_with_many_subjects_are_the_protocols() {
+    check(
+        "routellm-mmlu",
+        0,
+        &[
+            (&Length, 0.579_483, 1e-5),
+            (&Lexical, 0.604_453, 1e-5),
+            // Subjects of equal mean stand in the order that rounding gives them.
+            (&GroupMean, 0.655_626, 5e-4),
+            (&Neighbours, 0.634_619, 2e-3),
+            (&Ridge, 0.630_544, 2e-3),
+            (&KnnRidge, 0.639_146, 2e-3),
         ],
     );
 }
