@@ -12,7 +12,7 @@ use super::{Failure, datasets};
 use crate::base::Digest;
 use crate::eval::column::{Column, OURS, Row};
 use crate::eval::offline::Effort;
-use crate::eval::report::{ANCHORS, Report, SetReport, examine, page, pieces, routers, transfers};
+use crate::eval::report::{ANCHORS, Promise, Report, SetReport, examine, page, pieces, promises, routers, transfers};
 use crate::eval::routers::{Choices, Router, SETTINGS};
 use crate::eval::stream::Projection;
 use crate::eval::table::{Limits, Provenance, Table};
@@ -90,7 +90,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let digest = Digest::of_json(&(&version, args.seeds, DRAWS, names, digests)).to_string();
     let settings = SETTINGS.digest().to_string();
-    let report = Report { version, digest, settings, seeds: args.seeds, sets, transfers, anchors: ANCHORS };
+    let bars = promises(&sets).into_iter().map(Promise::from).collect();
+    let report = Report { version, digest, settings, seeds: args.seeds, bars, sets, transfers, anchors: ANCHORS };
     print(&report);
     let write = |path: &PathBuf, text: String| {
         std::fs::write(path, text).map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
@@ -193,6 +194,7 @@ fn print(report: &Report) {
         print_budgets(set);
     }
     report.transfers.iter().for_each(print_column);
+    print_promises(report);
     title("Published by others, under other settings (never beside ours without the setting)");
     for anchor in report.anchors {
         println!("  {}: {} [{}]", anchor.source, anchor.figure, anchor.read);
@@ -201,6 +203,26 @@ fn print(report: &Report) {
         "\nreport {} (version {}, settings of pointsman {}, {} splits and orders)",
         report.digest, report.version, report.settings, report.seeds
     );
+}
+
+fn print_promises(report: &Report) {
+    if report.bars.is_empty() {
+        return;
+    }
+    title(&format!("What pointsman is held to ({} splits; the bounds are for 10)", report.seeds));
+    let mut grid = grid(&["", "measured", "bound", ""]);
+    for Promise { bar, held } in &report.bars {
+        let digits = bar.digits;
+        let way = if bar.at_most { "at most" } else { "at least" };
+        let verdict = match held {
+            Some(true) => "held".if_supports_color(Stream::Stdout, |text| text.green()).to_string(),
+            Some(false) => "missed".if_supports_color(Stream::Stdout, |text| text.red()).to_string(),
+            None => String::new(),
+        };
+        let bound = bar.bound.map_or_else(String::new, |bound| format!("{way} {bound:.digits$}"));
+        grid.add_row([bar.subject.clone(), format!("{:.digits$}", bar.figure), bound, verdict]);
+    }
+    println!("{grid}");
 }
 
 fn figure(row: &Row, name: &str, digits: usize, spread: bool) -> String {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Failure;
 use crate::embed::{Config, DIMENSIONS, Encoder, Precision};
-use crate::eval::table::import::{Imported, long_json, wide_csv};
+use crate::eval::table::import::{Imported, long_json, wide_csv, wide_parquet};
 use crate::eval::table::{Intake, Limits, Provenance, Table, hex, lexical, read_rows};
 
 /// A table that is part of the program.
@@ -64,10 +64,11 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER", default_value = ".")]
         to: PathBuf,
     },
-    /// Turn local files into rows of the common form: rows (.jsonl, .jsonl.gz), wide CSV (RouteLLM; `RouterBench` written
-    /// as CSV), long JSON (`LLMRouterBench`, `RouterArena`).
+    /// Turn local files into rows of the common form: rows (.jsonl, .jsonl.gz), wide CSV or Parquet (RouteLLM,
+    /// `RouterBench`), long JSON (`LLMRouterBench`, `RouterArena`).
     Import {
-        /// The files: one rows file, or any number of CSV or long JSON files (a CSV a task: the file's name is the group).
+        /// The files: one rows file, or any number of CSV, Parquet or long JSON files (a table a task: the file's name is the
+        /// group).
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Name of the set.
@@ -267,11 +268,10 @@ fn import(files: &[PathBuf], set: &str, to: &Path) -> Result<(), Failure> {
     let open = |file: &PathBuf| File::open(file).map(BufReader::new).map_err(|e| wrong(file, &e));
     let first = &files[0];
     let name = first.to_string_lossy().to_lowercase();
-    if [".pkl", ".pickle", ".parquet"].iter().any(|end| name.ends_with(end)) {
+    if [".pkl", ".pickle"].iter().any(|end| name.ends_with(end)) {
         return Err(Failure::Usage(format!(
-            "{}: pickles and Parquet are not read (a pickle is a program). Write it as CSV first, for example: python -c \
-             \"import pandas as pd; pd.read_pickle('{}').to_csv('rows.csv')\"",
-            first.display(),
+            "{0}: pickles are not read (a pickle is a program). Write it as Parquet first, where you trust it: python -c \
+             \"import pandas as pd; pd.read_pickle('{0}').to_parquet('rows.parquet')\"",
             first.display()
         )));
     }
@@ -288,11 +288,13 @@ fn import(files: &[PathBuf], set: &str, to: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let mut out = BufWriter::new(File::create(to).map_err(|e| wrong(to, &e))?);
+    let group = |file: &PathBuf| (files.len() > 1).then(|| file.file_stem().map(|s| s.to_string_lossy().into_owned()));
     let imported: Imported = if name.ends_with(".csv") {
-        let group =
-            |file: &PathBuf| (files.len() > 1).then(|| file.file_stem().map(|s| s.to_string_lossy().into_owned()));
         let opened = files.iter().map(|file| Ok((group(file).flatten(), open(file)?)));
         wide_csv(set, opened.collect::<Result<Vec<_>, Failure>>()?, &mut out).map_err(|e| wrong(first, &e))?
+    } else if name.ends_with(".parquet") {
+        let opened = files.iter().map(|file| Ok((group(file).flatten(), open(file)?.into_inner())));
+        wide_parquet(set, opened.collect::<Result<Vec<_>, Failure>>()?, &mut out).map_err(|e| wrong(first, &e))?
     } else {
         let readers = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         long_json(set, readers, &mut out).map_err(|e| wrong(first, &e))?

@@ -192,6 +192,49 @@ fn stored_vectors_are_those_of_the_encoder() {
     }
 }
 
+/// How anybody enters the table: a struct with one method, or the same choices written down as `id,model`.
+#[test]
+fn a_router_of_ones_own_is_a_small_trait_or_a_list() {
+    use std::fmt::Write as _;
+
+    use pointsman::eval::routers::Choices;
+
+    /// Short prompts go to the first model, long ones to the last.
+    struct Mine;
+
+    impl Mine {
+        fn picks(lesson: &Lesson) -> Vec<usize> {
+            let last = lesson.models.len() - 1;
+            lesson.test.chars.iter().map(|chars| if *chars < 400.0 { 0 } else { last }).collect()
+        }
+    }
+
+    impl Router for Mine {
+        fn name(&self) -> &'static str {
+            "mine"
+        }
+
+        fn expect(&self, lesson: &Lesson) -> Option<Outcomes> {
+            let mut expected =
+                lesson.outcomes.map(|matrix| ndarray::Array2::zeros((lesson.test.len(), matrix.ncols())));
+            for (row, pick) in Self::picks(lesson).into_iter().enumerate() {
+                expected.score[[row, pick]] = 1.0;
+            }
+            Some(expected)
+        }
+    }
+
+    let (lesson, exam) = lesson_and_exam(&bundled("zeroeval"), 0);
+    let mut list = "id,model\n".to_owned();
+    for (id, pick) in lesson.test.ids.iter().zip(Mine::picks(&lesson)) {
+        writeln!(list, "{},{}", hex(id), lesson.models[pick]).expect("text");
+    }
+    let listed = Choices::read("listed", list.as_bytes()).expect("a list");
+    let marks = |router: &dyn Router| exam.marks(&router.expect(&lesson).expect("works on any set"));
+    assert_eq!(marks(&Mine), marks(&listed));
+    assert!(matches!(marks(&Mine), Marks::Pool(figures) if figures.quality_alone > 0.5));
+}
+
 #[test]
 fn a_set_without_costs_or_groups_is_judged_on_scores_alone() {
     use pointsman::eval::offline::{Effort, in_distribution, leave_group_out};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::svg::{Bar, Line, STYLE, bars, escaped, lines};
-use super::{Report, SetReport};
+use super::{Promise, Report, SetReport};
 use crate::eval::column::{Column, OURS, Row};
 use crate::eval::stream::Change;
 
@@ -21,6 +21,7 @@ pub fn page(report: &Report) -> String {
         escaped(&report.digest),
         escaped(&report.settings)
     );
+    html.push_str(&promises(report));
     for set in &report.sets {
         html.push_str(&section(set));
     }
@@ -41,6 +42,35 @@ pub fn page(report: &Report) -> String {
         );
     }
     html.push_str("</table></div></body></html>");
+    html
+}
+
+/// What the offline-trained router is held to; a missed bound is as plain to see as a held one.
+fn promises(report: &Report) -> String {
+    if report.bars.is_empty() {
+        return String::new();
+    }
+    let mut html =
+        "<h2>What pointsman is held to</h2><div class=\"scroll\"><table><tr><th></th><th>measured</th><th>bound</th>\
+                    <th></th></tr>"
+            .to_owned();
+    for Promise { bar, held } in &report.bars {
+        let digits = bar.digits;
+        let way = if bar.at_most { "at most" } else { "at least" };
+        let bound = bar.bound.map_or_else(String::new, |bound| format!("{way} {bound:.digits$}"));
+        let verdict = match held {
+            Some(true) => "<b class=\"promote\">held</b>",
+            Some(false) => "<b class=\"keep\">missed</b>",
+            None => "",
+        };
+        let _ = write!(
+            html,
+            "<tr><td class=\"wide\">{}</td><td>{:.digits$}</td><td>{bound}</td><td>{verdict}</td></tr>",
+            escaped(&bar.subject),
+            bar.figure
+        );
+    }
+    html.push_str("</table></div>");
     html
 }
 

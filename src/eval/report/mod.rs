@@ -2,13 +2,16 @@
 
 mod anchors;
 mod html;
+mod promises;
 pub(in crate::eval) mod svg;
 
 use serde::Serialize;
 
 pub use anchors::{ANCHORS, Anchor};
 pub use html::page;
+pub use promises::promises;
 
+use super::bars::Bar;
 use super::column::Column;
 use super::new_arm::{NewArmRow, new_arm};
 use super::offline::{Effort, LearningCurve, in_distribution, learning_curves, leave_group_out, transfer};
@@ -60,12 +63,30 @@ pub struct Report {
     pub settings: String,
     /// Splits and orders.
     pub seeds: u32,
+    /// What the offline-trained router is held to, and whether it holds.
+    pub bars: Vec<Promise>,
     /// Set by set.
     pub sets: Vec<SetReport>,
     /// Learned on one set, judged on another.
     pub transfers: Vec<Column>,
     /// Figures published by others, under other settings.
     pub anchors: &'static [Anchor],
+}
+
+/// A bar with its verdict, for whoever reads the report without the program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Promise {
+    /// What was measured, and the bound.
+    #[serde(flatten)]
+    pub bar: Bar,
+    /// Whether it holds; `None` where it is held to nothing.
+    pub held: Option<bool>,
+}
+
+impl From<Bar> for Promise {
+    fn from(bar: Bar) -> Self {
+        Self { held: bar.holds(), bar }
+    }
 }
 
 /// Every router of the table, baselines first.

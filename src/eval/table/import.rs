@@ -1,12 +1,14 @@
 //! Other people's files as rows of the common form, one JSON object a line.
 //!
-//! Wide: CSV with a `prompt` and a column a model (RouteLLM's evaluations; `RouterBench`'s table written as CSV, with its
+//! Wide: CSV or Parquet with a `prompt` and a column a model (RouteLLM's evaluations; `RouterBench`'s table, with its
 //! `MODEL|total_cost` columns). Long: JSON with an entry a prompt and model (`LLMRouterBench`'s result files, `RouterArena`'s
 //! predictions). Pickles are not read: a pickle is a program, and reading one runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
+use parquet::file::reader::{ChunkReader, FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 use serde_json::{Map, Value, json};
 
 use super::{hex, row_id};
@@ -14,7 +16,7 @@ use super::{hex, row_id};
 /// Why a file cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It is not CSV or JSON.
+    /// It is not CSV, Parquet or JSON.
     #[error("cannot be read: {0}")]
     Form(String),
     /// It has not the columns or fields that are needed.
@@ -66,41 +68,94 @@ pub fn wide_csv<R: Read>(
     Ok(imported)
 }
 
+/// Reads wide Parquet files: the same columns as [`wide_csv`]. Pages are plain or packed by Snappy.
+///
+/// # Errors
+/// As [`wide_csv`].
+pub fn wide_parquet<R: ChunkReader + 'static>(
+    set: &str,
+    files: impl IntoIterator<Item = (Option<String>, R)>,
+    into: &mut impl Write,
+) -> Result<Imported, ImportError> {
+    let (mut rows, mut repeated) = (Rows::new(), 0);
+    let broken = |e: parquet::errors::ParquetError| ImportError::Form(e.to_string());
+    for (group, file) in files {
+        let reader = SerializedFileReader::new(file).map_err(broken)?;
+        let mut wide = Wide { header: Vec::new(), records: Vec::new() };
+        for row in reader.get_row_iter(None).map_err(broken)? {
+            let row = row.map_err(broken)?;
+            if wide.header.is_empty() {
+                wide.header = row.get_column_iter().map(|(name, _)| name.clone()).collect();
+            }
+            wide.records.push(row.get_column_iter().map(|(_, field)| text_of(field)).collect());
+        }
+        repeated += wide.add(group.as_deref(), &mut rows)?;
+    }
+    let mut imported = write(set, rows, into)?;
+    imported.left_out += repeated;
+    Ok(imported)
+}
+
+/// A field as a CSV would have it.
+fn text_of(field: &Field) -> String {
+    match field {
+        Field::Null => String::new(),
+        Field::Str(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Adds the rows of a CSV; how many were there already.
 fn one_csv(of_file: Option<&str>, reader: impl Read, rows: &mut Rows) -> Result<usize, ImportError> {
+    let form = |e: csv::Error| ImportError::Form(e.to_string());
     let mut csv = csv::Reader::from_reader(reader);
-    let header = csv.headers().map_err(|e| ImportError::Form(e.to_string()))?.clone();
-    let prompt = header.iter().position(|name| name == "prompt").ok_or_else(|| {
-        let found: Vec<&str> = header.iter().collect();
-        ImportError::Fields(format!("expected a column `prompt`, found {}", found.join(", ")))
-    })?;
-    let group = header.iter().position(|name| name == "eval_name");
-    let records: Vec<csv::StringRecord> =
-        csv.records().collect::<Result<_, _>>().map_err(|e| ImportError::Form(e.to_string()))?;
-    let models: Vec<usize> = (0..header.len())
-        .filter(|column| *column != prompt && !header[*column].is_empty() && !header[*column].contains('|'))
-        .filter(|column| !matches!(&header[*column], "sample_id" | "Unnamed: 0"))
-        .filter(|column| !records.is_empty() && records.iter().all(|record| score(&record[*column]).is_some()))
-        .collect();
-    let cost = |model: usize| header.iter().position(|name| name == format!("{}|total_cost", &header[model]));
-    let costs: Vec<Option<usize>> = models.iter().map(|model| cost(*model)).collect();
-    let mut repeated = 0;
-    for record in &records {
-        let text = &record[prompt];
-        let outcome = |(model, cost): (&usize, &Option<usize>)| {
-            let usd = cost.and_then(|column| record[column].trim().parse::<f64>().ok());
-            (header[*model].to_lowercase(), json!({ "score": score(&record[*model]), "cost_usd": usd }))
-        };
-        let outcomes = models.iter().zip(&costs).map(outcome).collect();
-        let id = hex(&row_id(text));
-        if let std::collections::btree_map::Entry::Vacant(e) = rows.entry(id) {
-            let group = group.map(|column| &record[column]).or(of_file);
-            e.insert((group.map(str::to_owned), text.to_owned(), outcomes));
-        } else {
-            repeated += 1;
+    let texts = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect();
+    let header = texts(csv.headers().map_err(form)?);
+    let records =
+        csv.records().map(|record| record.map(|record| texts(&record)).map_err(form)).collect::<Result<_, _>>()?;
+    Wide { header, records }.add(of_file, rows)
+}
+
+/// A table of texts with a row a prompt.
+struct Wide {
+    header: Vec<String>,
+    records: Vec<Vec<String>>,
+}
+
+impl Wide {
+    /// Adds its rows to the others; how many were there already.
+    fn add(&self, of_file: Option<&str>, rows: &mut Rows) -> Result<usize, ImportError> {
+        let Self { header, records } = self;
+        let prompt = header
+            .iter()
+            .position(|name| name == "prompt")
+            .ok_or_else(|| ImportError::Fields(format!("expected a column `prompt`, found {}", header.join(", "))))?;
+        let group = header.iter().position(|name| name == "eval_name");
+        let models: Vec<usize> = (0..header.len())
+            .filter(|column| *column != prompt && !header[*column].is_empty() && !header[*column].contains('|'))
+            .filter(|column| !matches!(header[*column].as_str(), "sample_id" | "Unnamed: 0"))
+            .filter(|column| !records.is_empty() && records.iter().all(|record| score(&record[*column]).is_some()))
+            .collect();
+        let cost = |model: usize| header.iter().position(|name| *name == format!("{}|total_cost", &header[model]));
+        let costs: Vec<Option<usize>> = models.iter().map(|model| cost(*model)).collect();
+        let mut repeated = 0;
+        for record in records {
+            let text = &record[prompt];
+            let outcome = |(model, cost): (&usize, &Option<usize>)| {
+                let usd = cost.and_then(|column| record[column].trim().parse::<f64>().ok());
+                (header[*model].to_lowercase(), json!({ "score": score(&record[*model]), "cost_usd": usd }))
+            };
+            let outcomes = models.iter().zip(&costs).map(outcome).collect();
+            let id = hex(&row_id(text));
+            if let std::collections::btree_map::Entry::Vacant(e) = rows.entry(id) {
+                let group = group.map(|column| record[column].as_str()).or(of_file);
+                e.insert((group.map(str::to_owned), text.clone(), outcomes));
+            } else {
+                repeated += 1;
+            }
         }
+        Ok(repeated)
     }
-    Ok(repeated)
 }
 
 /// Reads long JSON files: each an array of entries, or an object with `records` (and perhaps `model_name` and
@@ -213,6 +268,50 @@ mod tests {
         let row = rows.iter().find(|row| row["prompt"] == "hello").expect("the first of two");
         assert_eq!(row["group"], "mmlu");
         assert_eq!(row["outcomes"]["b"], json!({ "score": 0.5, "cost_usd": 0.0001 }));
+    }
+
+    #[test]
+    fn the_same_table_as_parquet_gives_the_same_rows() {
+        use std::sync::Arc;
+
+        use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType};
+        use parquet::file::properties::WriterProperties;
+        use parquet::file::writer::SerializedFileWriter;
+        use parquet::schema::parser::parse_message_type;
+
+        let schema = "message schema { REQUIRED BINARY prompt (UTF8); REQUIRED BINARY eval_name (UTF8); REQUIRED DOUBLE a; \
+                      OPTIONAL DOUBLE a|total_cost; REQUIRED BOOLEAN b; }";
+        let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+        let mut bytes = Vec::new();
+        let mut writer =
+            SerializedFileWriter::new(&mut bytes, schema, Arc::new(WriterProperties::default())).expect("a writer");
+        let mut group = writer.next_row_group().expect("a group");
+        let texts = [["hello", "bye"], ["mmlu", "law"]].map(|column| column.map(ByteArray::from));
+        for column in &texts {
+            let mut into = group.next_column().expect("a column").expect("there is one");
+            into.typed::<ByteArrayType>().write_batch(column, None, None).expect("texts");
+            into.close().expect("closed");
+        }
+        let mut into = group.next_column().expect("a column").expect("there is one");
+        into.typed::<DoubleType>().write_batch(&[1.0, 0.25], None, None).expect("scores");
+        into.close().expect("closed");
+        let mut into = group.next_column().expect("a column").expect("there is one");
+        into.typed::<DoubleType>().write_batch(&[0.002], Some(&[1, 0]), None).expect("one known cost");
+        into.close().expect("closed");
+        let mut into = group.next_column().expect("a column").expect("there is one");
+        into.typed::<BoolType>().write_batch(&[true, false], None, None).expect("scores");
+        into.close().expect("closed");
+        group.close().expect("closed");
+        writer.close().expect("closed");
+
+        let csv = "prompt,eval_name,a,a|total_cost,b\nhello,mmlu,1,0.002,True\nbye,law,0.25,,False\n";
+        let (mut of_parquet, mut of_csv) = (Vec::new(), Vec::new());
+        let imported = wide_parquet("rb", [(None, bytes::Bytes::from(bytes))], &mut of_parquet).expect("Parquet");
+        assert_eq!(imported, wide_csv("rb", [(None, csv.as_bytes())], &mut of_csv).expect("CSV"));
+        assert_eq!(String::from_utf8(of_parquet), String::from_utf8(of_csv));
+        assert_eq!(imported.rows, 2);
+        let broken = wide_parquet("rb", [(None, bytes::Bytes::from_static(b"PAR1, it says"))], &mut Vec::new());
+        assert!(matches!(broken, Err(ImportError::Form(_))), "{broken:?}");
     }
 
     #[test]
