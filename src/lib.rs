@@ -4,7 +4,7 @@
 //! [`embed`] and into a context by [`features`]; the [`policy`] says every candidate's probability, a logged seed draws
 //! one, [`dispatch`] calls it in the provider's own [`dialect`], and the answer streams back. [`gateway`] knows that
 //! sequence and nobody else does. What happened goes into the [`ledger`]; [`learn`] folds it into what the policy
-//! believes. [`eval`] asks the same of tables and logs.
+//! believes. What the cache remembers is sealed on disk by [`cache_store`]. [`eval`] asks the same of tables and logs.
 //!
 //! Two ideas carry the house. *Import order is request order*: a room imports only what stands before it on the path
 //! (`tests/it/layers.rs` draws who may import whom). *Policy state = fold(snapshot, ledger events)*: serving, recovery
@@ -17,6 +17,7 @@ pub mod admission;
 pub mod app;
 pub mod base;
 pub mod cache;
+pub mod cache_store;
 pub mod catalog;
 pub mod chat;
 pub mod cli;

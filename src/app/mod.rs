@@ -21,7 +21,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::base::{Clock, SystemClock};
-use crate::cache::Cache;
+use crate::cache::{Cache, Contents, InMemory, Keeper};
+use crate::cache_store::{CacheStore, StoreError};
 use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
 use crate::embed::{self, LoadError};
@@ -43,6 +44,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: LedgerError,
     },
+    /// The cache in the data folder cannot be used.
+    #[error("{0}")]
+    Cache(#[from] StoreError),
     /// The encoder's settings make no sense.
     #[error("{0}")]
     Encoder(#[from] LoadError),
@@ -93,6 +97,14 @@ impl App {
             .map_err(|source| StartError::Data { folder: data.to_owned(), source })?
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (keeper, contents): (Arc<dyn Keeper>, Contents) = match config.cache_key.clone() {
+            Some(key) => {
+                let folder = data.to_owned();
+                let (store, contents) = tokio::task::spawn_blocking(move || CacheStore::open(&folder, key)).await??;
+                (Arc::new(store), contents)
+            }
+            None => (Arc::new(InMemory), Contents::default()),
+        };
         let dispatcher = Dispatcher::new(sections.dispatch, Arc::clone(&clock)).map_err(StartError::Dispatch)?;
         let policy = learner.publish();
         let gateway = Arc::new(Gateway::new(Parts {
@@ -105,7 +117,7 @@ impl App {
                 config: config.digest(),
             },
             admission: Admission::new(&sections.admission),
-            cache: Cache::new(sections.cache),
+            cache: Cache::kept(sections.cache, keeper, contents, clock.now()),
             embedder: embed::load(&sections.embed, progress)?,
             dispatcher: Arc::new(dispatcher),
             ledger: Arc::clone(&ledger),

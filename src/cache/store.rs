@@ -6,6 +6,8 @@
 //! Every change is told to a [`Keeper`], which may write it down; none of them waits for it.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -55,6 +57,11 @@ pub enum Change {
 pub trait Keeper: Send + Sync + 'static {
     /// Takes note.
     fn keep(&self, change: Change);
+
+    /// Completes when all that was noted so far is written down; `false` if it could not be.
+    fn written(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        Box::pin(std::future::ready(true))
+    }
 }
 
 /// Writes nothing down.
@@ -285,6 +292,11 @@ impl Cache {
             self.spaces.invalidate(&name);
             self.keeper.keep(Change::Dropped(name));
         }
+    }
+
+    /// Completes when all changes so far are written down; `false` if they could not be.
+    pub fn written(&self) -> impl Future<Output = bool> + Send + use<> {
+        self.keeper.written()
     }
 
     fn space(&self, place: &Place) -> Arc<Space> {

@@ -33,7 +33,7 @@ pub struct Route {
 
 /// A running Pointsman.
 #[derive(Debug, clap::Args)]
-struct Endpoint {
+pub(super) struct Endpoint {
     /// Where it is, up to and including the version.
     #[arg(long, value_name = "URL", env = "POINTSMAN_URL", default_value = "http://127.0.0.1:8484/v1")]
     url: String,
@@ -46,7 +46,7 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    async fn call(&self, route: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(super) async fn call(&self, route: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let url = format!("{}{route}", self.url.trim_end_matches('/'));
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build();
         let client = client.map_err(Failure::failed)?;
@@ -65,7 +65,7 @@ impl Endpoint {
         }
     }
 
-    fn print(&self, value: &Value, words: impl FnOnce(&Value) -> String) {
+    pub(super) fn print(&self, value: &Value, words: impl FnOnce(&Value) -> String) {
         println!("{}", if self.json { format!("{value:#}") } else { words(value) });
     }
 }

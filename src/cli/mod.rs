@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod bench_cache;
+pub mod cache;
 pub mod check;
 pub mod datasets;
 pub mod demo;
@@ -55,6 +56,7 @@ pub enum Command {
     Replay(replay::Args),
     Route(explain::Route),
     Explain(explain::Explain),
+    Cache(cache::Args),
     Bench(bench::Args),
     Datasets(datasets::Args),
     Models(models::Args),
@@ -165,6 +167,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Export(args) => tokio::task::block_in_place(|| export::run(&args)),
         Command::Route(args) => explain::route(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Cache(args) => cache::run(&args).await,
         Command::Bench(args) => tokio::task::block_in_place(|| bench::run(&args)),
         Command::Datasets(args) => datasets::run(args.command).await,
         Command::Models(args) => models::run(&args),

@@ -124,17 +124,26 @@ impl Gateway {
         self.cache.portraits(Some(&caller.tenant))
     }
 
-    /// Forgets answers of the caller's tenant; how many.
-    #[must_use]
-    pub fn purge(&self, caller: &Caller, what: &Purge) -> usize {
-        self.cache.purge(&caller.tenant, what)
+    /// Forgets answers of the caller's tenant, for good; how many.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if it could not be written down.
+    pub async fn purge(&self, caller: &Caller, what: &Purge) -> Result<usize, Error> {
+        let forgotten = self.cache.purge(&caller.tenant, what);
+        self.forgotten_for_good().await.map(|()| forgotten)
+    }
+
+    async fn forgotten_for_good(&self) -> Result<(), Error> {
+        let message = "it is forgotten, but that could not be written to disk: after a restart it may be back";
+        self.cache.written().await.then_some(()).ok_or_else(|| Error::new(Kind::Internal, message))
     }
 
     /// Somebody says that this answer from memory was wrong: it is not given again.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] if the caller's tenant has no such answer in memory, or none any more.
-    pub fn report(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+    /// [`Kind::NotFound`] if the caller's tenant has no such answer in memory, or none any more; [`Kind::Internal`] if
+    /// it could not be written down.
+    pub async fn report(&self, caller: &Caller, id: &str) -> Result<(), Error> {
         let (key, similarity) = match id.split_once('-') {
             Some((key, similarity)) => (key, similarity.parse().ok().map(|tenths: f64| tenths / 1e4)),
             None => (id, None),
@@ -144,7 +153,7 @@ impl Gateway {
         let known = cache::Key::read(key).filter(|key| self.cache.report(&caller.tenant, key, similarity, now));
         if known.is_some() {
             count::reported();
-            return Ok(());
+            return self.forgotten_for_good().await;
         }
         let message = "there is no such answer in memory; its id is what the header x-pointsman-cache-id of a hit says";
         Err(Error { param: Some("id".to_owned()), ..Error::new(Kind::NotFound, message) })

@@ -270,6 +270,9 @@ impl Gateway {
         if let Err(error) = self.ledger.flush().await {
             tracing::error!(%error, "the ledger could not be flushed");
         }
+        if !self.cache.written().await {
+            tracing::error!("the last changes of the cache could not be written");
+        }
     }
 }
 

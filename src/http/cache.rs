@@ -25,7 +25,7 @@ struct Wire {
 pub(super) async fn report(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Result<Json<Value>, Failed> {
     let (_, caller, body) = intake::json_body(&gateway, request).await?;
     let wire: Wire = intake::parse(&body)?;
-    gateway.report(&caller, &wire.id)?;
+    gateway.report(&caller, &wire.id).await?;
     Ok(Json(json!({ "object": "cache.report", "id": wire.id, "forgotten": true })))
 }
 
@@ -46,6 +46,6 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, headers: HeaderMap
 pub(super) async fn purge(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Result<Json<Value>, Failed> {
     let (_, caller, body) = intake::json_body(&gateway, request).await?;
     let what: Purge = intake::parse(&body)?;
-    let forgotten = gateway.purge(&caller, &what);
+    let forgotten = gateway.purge(&caller, &what).await?;
     Ok(Json(json!({ "object": "cache.purge", "purged": what, "forgotten": forgotten })))
 }

@@ -21,6 +21,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     for room in second {
         may(room, &[ground]);
     }
+    may("cache_store", &[ground, &["cache"]]);
     may("policy", &[ground, &["features"]]);
     may("dispatch", &[ground, &["policy", "dialect"]]);
     may("ledger", &[ground, second, &["policy", "dispatch"]]);
@@ -29,7 +30,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     may("gateway", &[ground, second, path]);
     may("eval", &[ground, second, path, &["learn"]]);
     may("http", &[ground, second, path, &["gateway"]]);
-    let parts: &[&str] = &["learn", "gateway", "eval", "http"];
+    let parts: &[&str] = &["cache_store", "learn", "gateway", "eval", "http"];
     may("config", &[ground, second, path, parts]);
     may("simulate", &[&["base", "catalog", "features"]]);
     may("app", &[ground, second, path, parts, &["config"]]);

@@ -3,6 +3,7 @@
 mod bench;
 mod binary;
 mod cache;
+mod cache_store;
 mod crash;
 mod dispatch;
 mod encoder;

@@ -1,0 +1,337 @@
+//! The cache on disk: what comes back after a restart, after `kill -9`, and from a file that is damaged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use pointsman::base::{Secret, Seed, TenantId, Timestamp};
+use pointsman::cache::semantic::compare::Verdict;
+use pointsman::cache::semantic::quantised::Fine;
+use pointsman::cache::semantic::space::{Label, Prompt, Source};
+use pointsman::cache::{Cache, Config, Control, Entry, InMemory, Key, Place, Purge, SemanticConfig};
+use pointsman::cache_store::{CacheStore, StoreError};
+use pointsman::chat::{Answer, FinishReason};
+use pointsman::config::Environment;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// Moments at which the binary is killed.
+const MOMENTS: u64 = 12;
+const NOW: Timestamp = Timestamp(1_000_000_000);
+
+fn secret() -> Secret {
+    Secret::new("a key of thirty-two characters and more")
+}
+
+fn config() -> Config {
+    let semantic = SemanticConfig { max_wrong: Some(0.05), min_labels: 10, ..SemanticConfig::default() };
+    Config { semantic, ..Config::default() }
+}
+
+fn key(n: u64) -> Key {
+    Key::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
+}
+
+fn place() -> Place {
+    Place { space: key(1_000_000), tenant: TenantId::from("red"), about: "auto".to_owned() }
+}
+
+fn entry(n: u64) -> Entry {
+    let text = format!("the river is {n} miles long");
+    let answer = Answer {
+        text: text.clone(),
+        finish_reason: Some(FinishReason::Stop),
+        id: Some("x".to_owned()),
+        ..Answer::default()
+    };
+    Entry {
+        tenant: TenantId::from("red"),
+        body: Bytes::from(json!({"id": "x", "choices": [{"message": {"content": text}}]}).to_string()),
+        answer,
+        made: Timestamp(NOW.0 + n),
+        deployment: "a@here".into(),
+        model: "a".into(),
+        tags: vec!["docs".to_owned()],
+        space: OnceLock::new(),
+    }
+}
+
+fn prompt(n: u64) -> Prompt {
+    let raw: Vec<f32> =
+        (0..pointsman::embed::DIMENSIONS).map(|i| Seed(n).uniform(&i.to_string()) as f32 - 0.5).collect();
+    let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let unit: Vec<f32> = raw.iter().map(|x| x / length).collect();
+    let vector = Fine::of(&unit).expect("a vector");
+    Prompt { key: key(n), made: entry(n).made, text: format!("how long is river number {n}").into(), vector }
+}
+
+/// What a `kill -9` leaves: the files as they are at this moment.
+fn left_behind(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a folder");
+    for name in ["cache.sqlite", "cache.sqlite-wal"] {
+        if folder.join(name).is_file() {
+            std::fs::copy(folder.join(name), copy.path().join(name)).expect("copied");
+        }
+    }
+    copy
+}
+
+fn open(folder: &Path) -> Cache {
+    let (store, contents) = CacheStore::open(folder, secret()).expect("opens");
+    Cache::kept(config(), Arc::new(store), contents, NOW)
+}
+
+/// A cache that was used: 30 answers, 20 of them in an index, 100 verdicts, some answers reported or purged.
+async fn used(folder: &Path) -> Cache {
+    let cache = open(folder);
+    for n in 0..30 {
+        cache.put(key(n), entry(n));
+        if n < 20 {
+            cache.place(place(), prompt(n));
+        }
+    }
+    for n in 0..100_u64 {
+        let draw = |what: &str| Seed(n).uniform(what);
+        let label = Label {
+            similarity: 0.7 + 0.3 * draw("similarity"),
+            verdict: if draw("right") < 0.8 { Verdict::Right } else { Verdict::Wrong },
+            source: Source::Equality,
+            check: n % 3 == 0,
+            at: Timestamp(NOW.0 + n),
+        };
+        cache.learn(place(), key(n % 20), entry(n % 20).made, label);
+    }
+    assert!(cache.report(&TenantId::from("red"), &key(7), Some(0.9), NOW));
+    assert!(!cache.report(&TenantId::from("blue"), &key(8), Some(0.9), NOW));
+    assert_eq!(cache.purge(&TenantId::from("red"), &Purge::Id(key(9).to_string())), 1);
+    assert!(cache.written().await);
+    cache
+}
+
+#[tokio::test]
+async fn what_was_written_comes_back_and_verdicts_refold_to_the_same_beliefs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = used(folder.path()).await;
+    let killed = left_behind(folder.path());
+    let after = open(killed.path());
+    for n in 0..30 {
+        let (one, other) = [&before, &after].map(|cache| cache.get(&key(n), &Control::default(), NOW)).into();
+        assert_eq!(one, other, "{n}");
+        assert_eq!(one.is_none(), n == 7 || n == 9, "{n}: what was forgotten stays so");
+    }
+    let space = |cache: &Cache| cache.namespace(&place().space).expect("known");
+    for n in 0..20 {
+        for similarity in [0.7, 0.85, 0.99] {
+            let [one, other] = [&before, &after].map(|cache| space(cache).estimate(&key(n), similarity));
+            assert_eq!(one.map(f64::to_bits), other.map(f64::to_bits), "{n} {similarity}");
+        }
+    }
+    assert_eq!(before.portraits(None), after.portraits(None));
+    assert_eq!((space(&after).size(), before.portraits(None)[0].standing.reports), ((18, 18), 1));
+
+    after.purge(&TenantId::from("red"), &Purge::All(true));
+    assert!(after.written().await);
+    let flushed = left_behind(killed.path());
+    let empty = open(flushed.path());
+    assert_eq!((empty.size().1, empty.generation(&TenantId::from("red"))), (0, 1));
+    assert!(empty.portraits(None).is_empty());
+}
+
+#[tokio::test]
+async fn nothing_can_be_read_without_the_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _cache = used(folder.path()).await;
+    let killed = left_behind(folder.path());
+    for name in ["cache.sqlite", "cache.sqlite-wal"] {
+        let bytes = std::fs::read(killed.path().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(5).any(|part| part == b"river"), "{name}");
+    }
+    let other = CacheStore::open(killed.path(), Secret::new("another key of thirty-two characters"));
+    assert!(matches!(other, Err(StoreError::OtherKey(_))), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_gives_right_answers_or_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(used(folder.path()).await);
+    for round in 0..40_u64 {
+        let copy = left_behind(folder.path());
+        let draw = |what: &str| Seed(round).uniform(what);
+        for name in ["cache.sqlite", "cache.sqlite-wal"] {
+            let Ok(mut bytes) = std::fs::read(copy.path().join(name)) else { continue };
+            if bytes.is_empty() {
+                continue;
+            }
+            let at = (draw(name) * bytes.len() as f64) as usize;
+            if draw("cut") < 0.5 {
+                bytes.truncate(at);
+            } else {
+                let end = (at + 200).min(bytes.len());
+                bytes[at..end].fill(round as u8);
+            }
+            std::fs::write(copy.path().join(name), bytes).expect("written");
+        }
+        // A proof of the key that is damaged reads as another key, and a head as another form: said, not guessed.
+        let Ok((_store, contents)) = CacheStore::open(copy.path(), secret()) else { continue };
+        for (name, found) in &contents.entries {
+            let n = (0..30).find(|n| key(*n) == *name).expect("one of them");
+            assert_eq!(*found, entry(n), "round {round}");
+        }
+        let _cache = Cache::kept(config(), Arc::new(InMemory), contents, NOW);
+    }
+}
+
+#[test]
+fn a_hit_never_lengthens_a_life() {
+    let cache = Cache::new(config());
+    cache.put(key(1), entry(1));
+    let made = entry(1).made;
+    let day = Duration::from_hours(24);
+    for hit in 0..1_000 {
+        let now = made.after(day * hit / 1_000);
+        assert!(cache.get(&key(1), &Control::default(), now).is_some(), "{hit}");
+    }
+    assert!(cache.get(&key(1), &Control::default(), made.after(day)).is_none());
+}
+
+#[test]
+fn an_answer_and_its_row_die_together() {
+    let cache = Cache::new(Config { max_bytes: 100_000, max_entry_bytes: 1_000, ..config() });
+    for n in 0..2_000 {
+        cache.put(key(n), entry(n));
+        cache.place(place(), prompt(n));
+    }
+    let (bytes, answers) = cache.size();
+    let (prompts, rows) = cache.namespace(&place().space).expect("known").size();
+    assert!(bytes <= 100_000 && answers > 10, "{bytes} {answers}");
+    assert_eq!((prompts as u64, rows as u64), (answers, answers));
+}
+
+#[test]
+fn a_similarity_is_no_setting() {
+    let read = |line: &str| {
+        let text = format!("version = 1\n[providers.openai]\n[cache.semantic]\n{line}\n");
+        let environment: Environment = [("OPENAI_API_KEY", "k")].into_iter().collect();
+        pointsman::config::Config::read(&text, &environment).map_err(|problems| problems.to_string())
+    };
+    assert!(read("max_wrong = 0.02").is_ok());
+    assert!(read("threshold = 0.9").expect_err("unknown").contains("threshold"));
+    assert!(read("max_wrong = 0.9").expect_err("too much").contains("not a similarity"));
+    assert!(read("max_wrong = 0.02\ncheck_share = 0.0").expect_err("blind").contains("check_share"));
+}
+
+/// Says for every question something that is right for it alone.
+#[expect(clippy::disallowed_methods, reason = "it serves until the test's runtime ends")]
+async fn upstream() -> String {
+    let answer = async |body: Bytes| {
+        let asked: Value = serde_json::from_slice(&body).expect("JSON");
+        let question = asked["messages"][0]["content"].as_str().unwrap_or_default();
+        json!({"id": "u", "object": "chat.completion", "model": "m", "created": 1,
+               "choices": [{"index": 0, "finish_reason": "stop",
+                            "message": {"role": "assistant", "content": right(question)}}],
+               "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}})
+        .to_string()
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let router = Router::new().route("/v1/chat/completions", post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/v1")
+}
+
+fn right(question: &str) -> String {
+    format!("the answer is {}", blake3::hash(question.as_bytes()))
+}
+
+/// The binary, and where it serves.
+async fn start(home: &Path) -> (Child, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .env_clear()
+        .env("HOME", home)
+        .env("CACHE_KEY", secret().expose())
+        .current_dir(home)
+        .args(["serve", "--config", "pointsman.toml", "--listen", "127.0.0.1:0", "--data", "data"])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+    let mut seen = String::new();
+    while let Some(line) = lines.next_line().await.expect("its log") {
+        if let Some((_, rest)) = line.split_once("base URL ") {
+            let base = rest.split(',').next().expect("an address").to_owned();
+            // The log goes on; somebody must read it.
+            #[expect(clippy::disallowed_methods, reason = "ends with the log")]
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return (child, base);
+        }
+        seen += &line;
+        seen.push('\n');
+    }
+    panic!("it did not start:\n{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_it_gives_right_answers_and_none_that_was_reported() {
+    let home = tempfile::tempdir().expect("a folder");
+    let toml = format!(
+        "version = 1\n[providers.rack]\nbase_url = '{}'\nmodels = ['m']\nprice = {{ input = 1.0, output = 1.0 }}\n\
+         [embed]\nenabled = false\n[cache]\nkey = {{ env = 'CACHE_KEY' }}\n",
+        upstream().await
+    );
+    std::fs::write(home.path().join("pointsman.toml"), toml).expect("written");
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let mut forgotten: BTreeSet<u64> = BTreeSet::new();
+    let (mut asked, mut hits, mut reports) = (0_u64, 0, 0);
+    for round in 0..MOMENTS {
+        let (mut child, base) = start(home.path()).await;
+        let ask = |n: u64| {
+            let question = format!("question {n}");
+            let body = json!({"model": "auto", "temperature": 0, "messages": [{"role": "user", "content": question}]});
+            let sent = client.post(format!("{base}/chat/completions")).json(&body).send();
+            async move {
+                let reply = sent.await.ok()?;
+                let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
+                let (outcome, id) = (header("x-pointsman-cache")?, header("x-pointsman-cache-id"));
+                let body: Value = reply.json().await.ok()?;
+                assert_eq!(body["choices"][0]["message"]["content"], right(&question), "{outcome}");
+                Some((n, outcome, id))
+            }
+        };
+        // What was said to be forgotten before the last kill is not in memory.
+        for n in std::mem::take(&mut forgotten) {
+            let (_, outcome, _) = ask(n).await.expect("it serves");
+            assert_eq!(outcome, "miss", "round {round}: question {n} was reported");
+        }
+        let patience = 5 + (Seed(round).uniform("patience") * 60.0) as usize;
+        let numbers = (0..asked).rev().take(40).chain(asked..asked + 60);
+        let mut replies = futures::stream::iter(numbers.map(&ask)).buffer_unordered(8).take(patience);
+        let mut kept: BTreeMap<u64, String> = BTreeMap::new();
+        while let Some(reply) = replies.next().await {
+            let (n, outcome, id) = reply.expect("it serves");
+            hits += u64::from(outcome == "hit");
+            kept.extend(id.filter(|_| n % 5 == 0).map(|id| (n, id)));
+        }
+        drop(replies);
+        for (n, id) in kept {
+            let report = client.post(format!("{base}/cache/report")).json(&json!({"id": id})).send().await;
+            assert!(report.expect("it serves").status().is_success());
+            forgotten.insert(n);
+            reports += 1;
+        }
+        asked += 20;
+        // Chance decides what it is doing at this moment.
+        let last = futures::future::join_all((0..8).map(|n| ask(1_000_000 + 8 * round + n)));
+        let pause = Duration::from_micros((Seed(round).uniform("pause") * 30_000.0) as u64);
+        let _cut_off = tokio::time::timeout(pause, last).await;
+        child.kill().await.expect("killed");
+    }
+    assert!(hits > MOMENTS && reports > 0, "{hits} hits, {reports} reports");
+}
