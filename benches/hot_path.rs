@@ -119,6 +119,7 @@ fn gateway(upstream: &str, embedder: Arc<dyn Embedder>, folder: &std::path::Path
         weight: 1.0,
         tags: vec![],
         auto: true,
+        like: None,
     };
     let deployments = (1..=8).map(|n| deployment(&format!("model-{n}"), f64::from(n))).collect();
     let features = Arc::new(Extractor::new());
@@ -130,6 +131,8 @@ fn gateway(upstream: &str, embedder: Arc<dyn Embedder>, folder: &std::path::Path
             trial: None,
             features,
             presets: Live::built_in_presets(),
+            budgets: Arc::default(),
+            guards: Arc::default(),
             config: Digest::of(b"bench"),
         },
         admission: Admission::new(&admission::Config::default()),

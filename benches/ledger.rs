@@ -19,7 +19,7 @@ use pointsman::learn::{self, Learner, rebuild};
 use pointsman::ledger::{
     ArmRecord, Completed, Config, Decided, Event, Ledger, MemoryLedger, Mode, Outcome, ScoreRecord, SqliteLedger,
 };
-use pointsman::policy::{self, Estimate, Prediction, Preferences};
+use pointsman::policy::{self, Estimate, Prediction, Preferences, PromptCache};
 
 const REQUESTS: u64 = 10_000;
 const ARMS: usize = 8;
@@ -94,6 +94,8 @@ fn decided(n: u64) -> Decided {
         deployment: format!("provider/model-{arm}@region").into(),
         in_flight: 3,
         propensity: 1.0 / ARMS as f64,
+        prompt_cache: PromptCache::default(),
+        like: None,
         prediction: Prediction {
             quality: estimate(&format!("quality {arm}")),
             cost: Some(estimate(&format!("cost {arm}"))),
@@ -128,6 +130,8 @@ fn decided(n: u64) -> Decided {
         catalog: Digest::of(b"catalogue"),
         config: Digest::of(b"configuration"),
         trial: None,
+        budgets: Vec::new(),
+        guard: None,
     }
 }
 

@@ -8,8 +8,11 @@ use pointsman::base::{ModelId, SchemaId, Seed, Timestamp};
 use pointsman::catalog::Price;
 use pointsman::embed::Origin;
 use pointsman::features::{CONTEXT, Context};
+use pointsman::policy::pacer::Pace;
 use pointsman::policy::propensity::win_probabilities;
-use pointsman::policy::{Ask, Candidate, Config, Estimate, Policy, Preferences, QualityRow, Spread, State};
+use pointsman::policy::{
+    Ask, Candidate, Config, Estimate, Policy, Preferences, PromptCache, QualityRow, Spread, State,
+};
 
 fn main() {
     divan::main();
@@ -59,10 +62,18 @@ fn score(bencher: Bencher<'_, '_>, count: usize, spread: Spread) {
             }),
             in_flight: 0,
             alternates: Vec::new(),
+            prompt_cache: PromptCache::default(),
+            like: None,
         })
         .collect();
     let context = context(7);
-    let ask = Ask { context: &context, prompt_tokens: 300, max_tokens: None, preferences: &Preferences::BEST };
+    let ask = Ask {
+        context: &context,
+        prompt_tokens: 300,
+        max_tokens: None,
+        preferences: &Preferences::BEST,
+        pace: Pace::default(),
+    };
     bencher.bench(|| snapshot.score(black_box(&ask), black_box(&candidates)));
 }
 

@@ -18,7 +18,7 @@ use pointsman::features::{CONTEXT, Context, Features, Intent, Needs};
 use pointsman::ledger::{
     ArmRecord, Completed, Config, Decided, Event, Feedback, Ledger as _, Mode, Outcome, ScoreRecord, SqliteLedger,
 };
-use pointsman::policy::{Estimate, Prediction, Preferences, draw};
+use pointsman::policy::{Estimate, Prediction, Preferences, PromptCache, draw};
 
 const MODELS: [(&str, f64, f64); 4] =
     [("lab/mini", 0.62, 1e-5), ("lab/base", 0.72, 1e-4), ("lab/max", 0.8, 1e-3), ("other/code", 0.68, 2e-4)];
@@ -186,6 +186,8 @@ fn decided(n: u64, at: Timestamp, intent: usize, propensities: &[f64; 4], chosen
         deployment: DeploymentId::from(format!("{model}@1")),
         in_flight: (n % 7) as u32,
         propensity: *propensity,
+        prompt_cache: PromptCache::default(),
+        like: None,
         prediction: Prediction {
             quality: Estimate { mean: *worth, sd: 0.1 },
             cost: Some(Estimate { mean: *cost, sd: cost / 10.0 }),
@@ -218,5 +220,7 @@ fn decided(n: u64, at: Timestamp, intent: usize, propensities: &[f64; 4], chosen
         catalog: Digest::of(b"catalogue"),
         config: Digest::of(b"configuration"),
         trial: None,
+        budgets: Vec::new(),
+        guard: None,
     }
 }

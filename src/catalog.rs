@@ -103,6 +103,9 @@ pub struct Deployment {
     pub tags: Vec<String>,
     /// Whether the router may choose it for `auto`; if not, it serves only when named.
     pub auto: bool,
+    /// A model that is already known and that this one is taken to be like until it has answers of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<ModelId>,
 }
 
 impl Deployment {

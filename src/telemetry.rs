@@ -67,6 +67,12 @@ pub const EVENTS_SHED: &str = "pointsman_events_shed_total";
 pub const SNAPSHOT_AGE_SECONDS: &str = "pointsman_snapshot_age_seconds";
 /// Feedback received. Label: `channel`.
 pub const FEEDBACK: &str = "pointsman_feedback_total";
+/// What the next answer may cost under a budget, US dollars. Label: `budget`, its name in the configuration.
+pub const BUDGET_REMAINING_USD: &str = "pointsman_budget_remaining_usd";
+/// The price of money of a budget: how much it slows spending. Label: `budget`.
+pub const BUDGET_DUAL: &str = "pointsman_budget_dual";
+/// Alerts of budgets. Labels: `budget`, `percent`.
+pub const BUDGET_ALERTS: &str = "pointsman_budget_alerts_total";
 /// Panics that were caught.
 pub const PANICS: &str = "pointsman_panics_total";
 
@@ -82,7 +88,7 @@ pub enum Shape {
 }
 
 /// Every metric: name, kind, help text.
-pub const METRICS: [(&str, Shape, &str); 27] = [
+pub const METRICS: [(&str, Shape, &str); 30] = [
     (REQUESTS, Shape::Counter, "Requests answered, by route, model, status and cache outcome."),
     (ERRORS, Shape::Counter, "Requests that ended in an error, by kind."),
     (REFUSED, Shape::Counter, "Requests turned away at admission, by kind."),
@@ -109,6 +115,9 @@ pub const METRICS: [(&str, Shape, &str); 27] = [
     (EVENTS_SHED, Shape::Counter, "Ledger events shed under overload."),
     (SNAPSHOT_AGE_SECONDS, Shape::Gauge, "Seconds since the deciding policy was published."),
     (FEEDBACK, Shape::Counter, "Feedback received, by channel."),
+    (BUDGET_REMAINING_USD, Shape::Gauge, "US dollars that the next answer may cost, by budget."),
+    (BUDGET_DUAL, Shape::Gauge, "Price of money by budget: how much it slows spending."),
+    (BUDGET_ALERTS, Shape::Counter, "Times that a share of a budget was spent, by budget and percent."),
     (PANICS, Shape::Counter, "Panics caught while serving."),
 ];
 

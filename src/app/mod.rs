@@ -27,7 +27,7 @@ use crate::config::{Config, Environment};
 use crate::dispatch::Dispatcher;
 use crate::embed::{self, LoadError};
 use crate::features::Extractor;
-use crate::gateway::{Gateway, Live, Parts, Trial};
+use crate::gateway::{Budgets, Gateway, Guards, Live, Parts, Trial};
 use crate::http;
 use crate::learn::{self, Kept, Learner, Snapshots, Versions};
 use crate::ledger::{Ledger, LedgerError, SqliteLedger};
@@ -79,8 +79,10 @@ impl App {
     pub async fn start(config: Config, data: &Path, progress: embed::Progress) -> Result<Self, StartError> {
         let sections = config.sections.clone();
         let features = Arc::new(Extractor::new());
-        let (ledger, learner, kept) = {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (ledger, learner, kept, budgets, guards) = {
             let (folder, map) = (data.to_owned(), Arc::new(features.map()));
+            let (budgets, rules, now) = (sections.budgets.clone(), sections.exploration.clone(), clock.now());
             let (settings, learn, policy) = (sections.ledger.clone(), sections.learn.clone(), sections.policy.clone());
             tokio::task::spawn_blocking(move || {
                 let ledger = SqliteLedger::open(&folder, &settings)?;
@@ -91,12 +93,14 @@ impl App {
                     tracing::error!(%error, "the policy is made from the whole ledger instead");
                 }
                 let learner = snapshots.boot(fresh, &ledger)?;
-                Ok((Arc::new(ledger) as Arc<dyn Ledger>, learner, Kept { snapshots, versions }))
+                let budgets = Budgets::recover(&budgets, &ledger, now)?;
+                let guards = Guards::recover(&rules, &ledger)?;
+                let kept = Kept { snapshots, versions };
+                Ok((Arc::new(ledger) as Arc<dyn Ledger>, learner, kept, budgets, guards))
             })
             .await?
             .map_err(|source| StartError::Data { folder: data.to_owned(), source })?
         };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (keeper, contents): (Arc<dyn Keeper>, Contents) = match config.cache_key.clone() {
             Some(key) => {
                 let folder = data.to_owned();
@@ -114,6 +118,8 @@ impl App {
                 policy,
                 trial: None,
                 presets: config.presets.clone(),
+                budgets: Arc::new(budgets),
+                guards: Arc::new(guards),
                 config: config.digest(),
             },
             admission: Admission::new(&sections.admission),

@@ -1,6 +1,6 @@
 //! A new configuration while requests are served: read, check, build, swap.
 //!
-//! What a request is decided by (providers, prices, aliases, presets) is in force with the next request; requests
+//! What a request is decided by (providers, prices, aliases, presets, budgets, rules of exploring) is in force with the next request; requests
 //! on their way keep what they began with. What parts are built from (addresses, the encoder, the ledger ...) waits
 //! for the next start, and that is said. A file with a mistake changes nothing, and that is said too.
 
@@ -99,9 +99,12 @@ async fn reload(file: &Path, environment: &Environment, running: &Config, gatewa
         return Reloaded::Same;
     }
     let catalog = Arc::new(config.catalog.clone());
+    let now = gateway.clock().now();
     gateway.swap(|live| Live {
         catalog: Arc::clone(&catalog),
         presets: config.presets.clone(),
+        budgets: Arc::new(live.budgets.reloaded(&config.sections.budgets, now)),
+        guards: Arc::new(live.guards.reloaded(&config.sections.exploration)),
         config: digest,
         ..live.clone()
     });
@@ -115,5 +118,8 @@ fn differing(running: &Config, new: &Config) -> Vec<String> {
         _ => serde_json::Map::new(),
     };
     let (old, new) = (sections(running), sections(new));
-    new.into_iter().filter(|(name, settings)| old.get(name) != Some(settings)).map(|(name, _)| name).collect()
+    let at_once = ["budgets", "exploration"];
+    let waits = |name: &String| !at_once.contains(&name.as_str());
+    let differs = |name: &String, settings: &Value| old.get(name) != Some(settings);
+    new.into_iter().filter(|(name, settings)| waits(name) && differs(name, settings)).map(|(name, _)| name).collect()
 }

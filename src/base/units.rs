@@ -3,6 +3,7 @@
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul, Sub};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,21 @@ impl Usd {
         self.0
     }
 }
+
+impl FromStr for Usd {
+    type Err = NotMoney;
+
+    fn from_str(text: &str) -> Result<Self, NotMoney> {
+        let amount = text.trim().strip_suffix("USD").and_then(|number| number.trim().parse::<f64>().ok());
+        let positive = amount.filter(|amount| amount.is_finite() && *amount > 0.0);
+        positive.map(Self).ok_or_else(|| NotMoney(text.to_owned()))
+    }
+}
+
+/// A text that is not an amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an amount such as \"0.02 USD\", got {0:?}")]
+pub struct NotMoney(pub String);
 
 impl Add for Usd {
     type Output = Self;

@@ -89,6 +89,7 @@ fn planned(value: &Value) -> String {
     words += &asked(&value["features"]);
     words += &arms(&value["candidates"]);
     words += &excluded(&value["excluded"]);
+    words += &guard(&value["guard"]);
     words
 }
 
@@ -98,6 +99,8 @@ fn past(value: &Value) -> String {
     words += &asked(&decided["features"]);
     words += &arms(&decided["arms"]);
     words += &excluded(&decided["excluded"]);
+    words += &budgets(&decided["budgets"]);
+    words += &guard(&decided["guard"]);
     let completed = &value["completed"];
     if completed.is_null() {
         words += "it has not ended yet\n";
@@ -167,6 +170,30 @@ fn excluded(excluded: &Value) -> String {
     reasons.map(|(deployment, why)| format!("not {deployment}: {}\n", reason(why))).collect()
 }
 
+fn budgets(budgets: &Value) -> String {
+    let line = |budget: &Value| {
+        format!(
+            "budget {}: ${} left, ${} of it held back for this, price of money {}\n",
+            text(&budget["name"]),
+            number(&budget["left"], 6),
+            number(&budget["hold"], 6),
+            number(&budget["price"], 2),
+        )
+    };
+    budgets.as_array().into_iter().flatten().map(line).collect()
+}
+
+fn guard(guard: &Value) -> String {
+    let said = match guard["ruling"].as_str() {
+        Some("free") => "it might explore as it wished",
+        Some("spent") => "exploring had cost its share, so the best known arm served",
+        Some("careful") => "the promise made of the baseline was at stake, so nothing was explored",
+        _ => return String::new(),
+    };
+    let tally = &guard["tally"];
+    format!("exploring: {said} ({} of {} requests explored)\n", tally["explored"], tally["requests"])
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
@@ -189,6 +216,8 @@ mod tests {
                 "arms": [{ "deployment": "a", "propensity": 0.9, "prediction": {
                     "quality": { "mean": 0.8, "sd": 0.1 }, "cost": null, "latency": null, "utility": 0.75 } }],
                 "excluded": { "b": "unavailable", "c": { "lacks": "vision" } },
+                "budgets": [{ "name": "team", "left": 0.25, "hold": 0.001, "price": 1.5 }],
+                "guard": { "ruling": "spent", "tally": { "explored": 3, "requests": 40 } },
             },
             "completed": { "outcome": "served", "served": "a", "total_ms": 31.25, "overhead_ms": 1.5,
                 "cost_usd": null, "scores": [{ "channel": "format", "score": 1.0 }] },

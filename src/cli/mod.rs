@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod bench_cache;
+pub mod budgets;
 pub mod cache;
 pub mod check;
 pub mod datasets;
@@ -49,6 +50,7 @@ pub enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Budgets(budgets::Args),
     Evaluate(evaluate::Args),
     Export(export::Args),
     Import(import::Args),
@@ -160,6 +162,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Check(args) => check::run(&args),
+        Command::Budgets(args) => tokio::task::block_in_place(|| budgets::run(&args)),
         Command::Evaluate(args) => tokio::task::block_in_place(|| evaluate::run(&args)),
         Command::Replay(args) => tokio::task::block_in_place(|| replay::run(&args)),
         Command::Train(args) => tokio::task::block_in_place(|| train::run(&args)),

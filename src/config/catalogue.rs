@@ -86,6 +86,7 @@ impl Place<'_> {
             weight: 1.0,
             tags: Vec::new(),
             auto: facts.auto,
+            like: None,
         }
     }
 }
@@ -313,6 +314,7 @@ impl Parts {
         deployment.weight = raw.weight.unwrap_or(deployment.weight);
         deployment.auto = raw.auto.unwrap_or(deployment.auto);
         deployment.tags.clone_from(&raw.tags);
+        deployment.like = raw.like.as_deref().map(ModelId::from);
         if deployment.price.is_none() {
             self.warnings.push(unpriced(&deployment));
         }
@@ -334,6 +336,11 @@ impl Parts {
             }
             for name in names.names().iter().filter(|name| missing(name)) {
                 problems.push(Problem::new(&path, format!("{name:?}"), allowed()));
+            }
+        }
+        for (index, deployment) in file.deployments.iter().enumerate() {
+            if let Some(name) = deployment.like.as_deref().filter(|name| missing(name)) {
+                problems.push(Problem::new(format!("deployments[{index}].like"), format!("{name:?}"), allowed()));
             }
         }
         if let Some(name) = file.baseline.as_deref().filter(|name| missing(name)) {

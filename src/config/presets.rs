@@ -60,10 +60,5 @@ pub(super) fn presets(
 
 /// An amount of money with its unit, as in `"0.02 USD"`.
 fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Usd>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let amount = text.strip_suffix("USD").and_then(|number| number.trim().parse::<f64>().ok());
-    match amount.filter(|amount| amount.is_finite() && *amount > 0.0) {
-        Some(amount) => Ok(Some(Usd(amount))),
-        None => Err(de::Error::custom(format!("expected an amount such as \"0.02 USD\", got {text:?}"))),
-    }
+    String::deserialize(deserializer)?.parse().map(Some).map_err(de::Error::custom)
 }

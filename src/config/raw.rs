@@ -32,6 +32,8 @@ pub(super) struct File {
     learn: learn::Config,
     ledger: ledger::Config,
     http: http::Config,
+    budgets: BTreeMap<String, gateway::budgets::Config>,
+    exploration: BTreeMap<String, gateway::Rule>,
     log: telemetry::Config,
 }
 
@@ -39,7 +41,22 @@ impl File {
     /// The settings of every part. Serde's `flatten` would do this, but then unknown keys would pass.
     pub(super) fn sections(self) -> Sections {
         let Self { server, admission, cache, embed, policy, dispatch, gateway, learn, ledger, http, log, .. } = self;
-        Sections { server, admission, cache, embed, policy, dispatch, gateway, learn, ledger, http, log }
+        let (budgets, exploration) = (self.budgets, self.exploration);
+        Sections {
+            server,
+            admission,
+            cache,
+            embed,
+            policy,
+            dispatch,
+            gateway,
+            learn,
+            ledger,
+            http,
+            budgets,
+            exploration,
+            log,
+        }
     }
 }
 
@@ -70,6 +87,7 @@ pub(super) struct Deployment {
     pub(super) weight: Option<f64>,
     pub(super) tags: Vec<String>,
     pub(super) auto: Option<bool>,
+    pub(super) like: Option<String>,
 }
 
 /// `"a"` or `["a", "b"]`

@@ -1,11 +1,12 @@
 //! The settings of every part, each a `[section]` of the file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Problem;
+use crate::base::{Problem, TenantId};
 use crate::{admission, cache, dispatch, embed, gateway, http, learn, ledger, policy, telemetry};
 
 /// One `Config` a part. What the file does not say stands at its default.
@@ -31,6 +32,10 @@ pub struct Sections {
     pub ledger: ledger::Config,
     /// `[http]`
     pub http: http::Config,
+    /// `[budgets.NAME]`
+    pub budgets: BTreeMap<String, gateway::budgets::Config>,
+    /// `[exploration.NAME]`
+    pub exploration: BTreeMap<String, gateway::Rule>,
     /// `[log]`
     pub log: telemetry::Config,
 }
@@ -62,9 +67,18 @@ impl Sections {
             ("http", self.http.problems()),
             ("server", self.open_door().into_iter().collect()),
         ];
+        let tenants: Vec<&TenantId> = self.admission.keys.iter().map(|key| &key.tenant).collect();
+        let within = |section: &str, name: &str, problems: Vec<Problem>| {
+            let section = format!("{section}.{name}");
+            problems.into_iter().map(|problem| problem.inside(&section)).collect::<Vec<_>>()
+        };
+        let budgets = self.budgets.iter().flat_map(|(name, own)| within("budgets", name, own.problems(&tenants)));
+        let rules = self.exploration.iter().flat_map(|(name, own)| within("exploration", name, own.problems(&tenants)));
         found
             .into_iter()
             .flat_map(|(section, problems)| problems.into_iter().map(move |problem| problem.inside(section)))
+            .chain(budgets)
+            .chain(rules)
             .collect()
     }
 }

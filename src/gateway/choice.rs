@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::asked::Wanted;
+use super::budgets::{Hold, Purses};
+use super::guards::{self, Guards};
 use super::live::Deciding;
-use crate::base::{DeploymentId, Error, Kind, Seed};
+use crate::base::{DeploymentId, Error, Kind, Seed, TenantId, Timestamp, Usd};
 use crate::catalog::Availability;
 use crate::dispatch::Plan;
 use crate::features::{Context, Features};
-use crate::ledger::{ArmRecord, Mode, TrialRecord};
-use crate::policy::{self, Ask, Asked, Exclusion};
+use crate::ledger::{ArmRecord, GuardRecord, Mode, TrialRecord};
+use crate::policy::pacer::Pace;
+use crate::policy::safety::Ruling;
+use crate::policy::{self, Ask, Asked, Candidate, Exclusion, Explore, Preferences, Scored};
 
 /// The purpose of the draw of the arm; see [`Seed::uniform`].
 pub(super) const ARM_DRAW: &str = "arm";
 
 /// A choice, with all that was weighed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Choice {
     /// The candidates, in the order the policy saw them. Never empty.
     pub(super) arms: Vec<ArmRecord>,
@@ -28,12 +32,20 @@ pub(super) struct Choice {
     pub(super) greedy: usize,
     /// How it was chosen.
     pub(super) mode: Mode,
+    /// What the caller wanted of it, as far as exploring was allowed.
+    pub(super) preferences: Preferences,
     /// Whom to call, in order.
     pub(super) plan: Plan,
     /// The policy that chose, and its state.
     pub(super) policy: String,
     /// The part it has in a trial.
     pub(super) trial: Option<TrialRecord>,
+    /// What the budgets asked.
+    pub(super) pace: Pace,
+    /// What the rules of exploring said.
+    pub(super) guard: Option<GuardRecord>,
+    /// The money held back for it.
+    pub(super) hold: Option<Hold>,
 }
 
 impl Choice {
@@ -50,11 +62,26 @@ impl Choice {
     }
 }
 
+/// Whose request is decided, when, and what limits it beside its own wishes.
+pub(super) struct Bounds<'a> {
+    /// Whose it is.
+    pub(super) tenant: &'a TenantId,
+    /// When.
+    pub(super) now: Timestamp,
+    /// The budgets it is paid from.
+    pub(super) purses: &'a Purses,
+    /// The rules of exploring.
+    pub(super) guards: &'a Guards,
+    /// Whether it is only asked what would be done: nothing is held back then, and nothing is counted.
+    pub(super) dry: bool,
+}
+
 /// Chooses. `shadow_sees` is the context as the version in the shadow sees it, if there is one.
 ///
 /// # Errors
 /// [`Kind::NoEligibleDeployment`] when the request needs what no deployment has; [`Kind::UpstreamUnavailable`] with
-/// the time to come back when those that could serve are all resting.
+/// the time to come back when those that could serve are all resting; [`Kind::BudgetExceeded`] with the time to come
+/// back when a budget has too little left for any that could serve.
 pub(super) fn choose(
     wanted: &Wanted<'_>,
     features: &Features,
@@ -62,57 +89,171 @@ pub(super) fn choose(
     shadow_sees: Option<Context>,
     availability: &Availability,
     seed: Seed,
+    bounds: &Bounds<'_>,
 ) -> Result<Choice, Error> {
-    let (candidates, mut excluded) =
+    let (candidates, excluded) =
         policy::eligible(&wanted.catalog, &features.needs, &wanted.asked, availability, &wanted.preferences, seed);
     if candidates.is_empty() {
         return Err(nobody(&excluded, availability));
     }
-    let ask = Ask {
-        context: &features.context,
-        prompt_tokens: features.needs.prompt_tokens,
-        max_tokens: features.needs.max_tokens,
-        preferences: &wanted.preferences,
-    };
-    let scored = deciding.policy.score(&ask, &candidates);
-    let shadow = deciding
-        .shadow
-        .zip(shadow_sees)
-        .map(|(shadow, context)| shadow.policy.score(&Ask { context: &context, ..ask }, &candidates).propensities);
-    for (candidate, reason) in candidates.iter().zip(&scored.excluded) {
-        if let Some(reason) = reason {
-            excluded.insert(candidate.deployment.clone(), *reason);
-        }
-    }
-    if !scored.any_eligible() {
-        return Err(nobody(&excluded, availability));
-    }
-    let chosen = policy::draw(&scored.propensities, seed.uniform(ARM_DRAW));
     let mode = match (&wanted.asked, candidates.len()) {
         (Asked::Deployment(_), _) => Mode::Pinned,
         (Asked::Models(models), _) if models.len() == 1 => Mode::Pinned,
         (_, 1) => Mode::Single,
         _ => Mode::Policy,
     };
-    let plan = Plan { steps: policy::plan(&scored, chosen, &candidates) };
-    let arms = candidates
-        .into_iter()
-        .zip(scored.propensities.iter().zip(&scored.predictions))
-        .map(|(candidate, (propensity, prediction))| ArmRecord {
-            model: candidate.model,
-            deployment: candidate.deployment,
-            in_flight: candidate.in_flight,
-            propensity: *propensity,
-            prediction: *prediction,
-        })
-        .collect();
-    let trial = deciding.trial.map(|(version, part)| TrialRecord {
-        version: version.to_owned(),
-        part,
-        propensities: shadow.unwrap_or_default(),
-    });
-    let policy = deciding.policy.version().to_owned();
-    Ok(Choice { arms, excluded, chosen, greedy: scored.greedy, mode, plan, policy, trial })
+    let rule = bounds.guards.rule(bounds.tenant).filter(|_| mode == Mode::Policy);
+    let wished = wanted.preferences.explore;
+    let explore = rule.map_or(wished, |rule| rule.at_most(wished));
+    let preferences = Preferences { explore, ..wanted.preferences };
+    let Bounds { purses, now, dry, .. } = bounds;
+    let mut pace = if *dry { purses.look(*now) } else { purses.pace(*now) };
+    let shadow_sees = shadow_sees.as_ref();
+    let choosing = Choosing { wanted, candidates: &candidates, deciding, shadow_sees, seed, bounds, mode };
+    loop {
+        let ask = Ask {
+            context: &features.context,
+            prompt_tokens: features.needs.prompt_tokens,
+            max_tokens: features.needs.max_tokens,
+            preferences: &preferences,
+            pace,
+        };
+        let scored = deciding.policy.score(&ask, &candidates);
+        let mut excluded = excluded.clone();
+        for (candidate, reason) in candidates.iter().zip(&scored.excluded) {
+            if let Some(reason) = reason {
+                excluded.insert(candidate.deployment.clone(), *reason);
+            }
+        }
+        if !scored.any_eligible() {
+            let least = ask_for_least(&ask, &scored, &candidates);
+            return Err(least.map_or_else(|| nobody(&excluded, availability), |least| broke(least, purses, *now)));
+        }
+        if let Some(choice) = choosing.draw(&ask, scored, excluded) {
+            return Ok(choice);
+        }
+        // Others have taken what this one counted on.
+        pace = purses.look(*now);
+    }
+}
+
+/// All that stays the same however often the policy is asked.
+struct Choosing<'a> {
+    wanted: &'a Wanted<'a>,
+    candidates: &'a [Candidate],
+    deciding: &'a Deciding<'a>,
+    shadow_sees: Option<&'a Context>,
+    seed: Seed,
+    bounds: &'a Bounds<'a>,
+    mode: Mode,
+}
+
+impl Choosing<'_> {
+    /// Draws, as the guard allows, and holds the money back; `None` if it is not there any more.
+    fn draw(&self, ask: &Ask<'_>, mut scored: Scored, excluded: BTreeMap<DeploymentId, Exclusion>) -> Option<Choice> {
+        let Self { wanted, candidates, deciding, shadow_sees, seed, bounds, mut mode } = *self;
+        let guard = bounds.guards.of(bounds.tenant).filter(|_| mode == Mode::Policy);
+        // From the ruling to the count nobody else of this tenant decides.
+        let mut guard = guard.as_ref().map(|guard| guard.lock());
+        let mut preferences = *ask.preferences;
+        let mut ruled = None;
+        if let Some(guard) = &guard {
+            let model = guards::baseline(&wanted.catalog);
+            let own = |arm: &usize| model == Some(&candidates[*arm].model) && scored.excluded[*arm].is_none();
+            let baseline = (0..candidates.len()).find(own);
+            let ruling = guard.ruling(baseline.map(|arm| &scored.predictions[arm]));
+            let forced = match (ruling, baseline) {
+                (Ruling::Free, _) => None,
+                (Ruling::Careful, Some(base))
+                    if !guard.surely_keeps(&scored.predictions[scored.greedy], &scored.predictions[base]) =>
+                {
+                    mode = Mode::Guarded;
+                    Some(base)
+                }
+                _ => Some(scored.greedy),
+            };
+            if let Some(arm) = forced {
+                preferences.explore = Explore::Never;
+                scored.propensities.fill(0.0);
+                scored.propensities[arm] = 1.0;
+            }
+            ruled = Some((ruling, baseline));
+        }
+        let chosen = policy::draw(&scored.propensities, seed.uniform(ARM_DRAW));
+        let steps = policy::plan(&scored, chosen, candidates);
+        let hold = if bounds.dry || bounds.purses.is_empty() {
+            None
+        } else {
+            Some(bounds.purses.hold(dearest(ask, &scored, candidates), bounds.now)?)
+        };
+        let guard = ruled.zip(guard.as_deref_mut()).map(|((ruling, baseline), guard)| {
+            let belief = |arm: usize| &scored.predictions[arm];
+            let mut after = guard.clone();
+            after.decided(belief(chosen), belief(scored.greedy), baseline.map(belief));
+            let tally = after.tally();
+            if !bounds.dry {
+                *guard = after;
+            }
+            GuardRecord { wished: wanted.preferences.explore, ruling, baseline, tally }
+        });
+        let shadow = deciding
+            .shadow
+            .zip(shadow_sees)
+            .map(|(shadow, context)| shadow.policy.score(&Ask { context, ..*ask }, candidates).propensities);
+        let arms = candidates
+            .iter()
+            .zip(scored.propensities.iter().zip(&scored.predictions))
+            .map(|(candidate, (propensity, prediction))| ArmRecord {
+                model: candidate.model.clone(),
+                deployment: candidate.deployment.clone(),
+                in_flight: candidate.in_flight,
+                propensity: *propensity,
+                prediction: *prediction,
+                prompt_cache: candidate.prompt_cache,
+                like: candidate.like.clone(),
+            })
+            .collect();
+        let trial = deciding.trial.map(|(version, part)| TrialRecord {
+            version: version.to_owned(),
+            part,
+            propensities: shadow.unwrap_or_default(),
+        });
+        let policy = deciding.policy.version().to_owned();
+        let (plan, greedy, pace) = (Plan { steps }, scored.greedy, ask.pace);
+        Some(Choice { arms, excluded, chosen, greedy, mode, preferences, plan, policy, trial, pace, guard, hold })
+    }
+}
+
+/// What the dearest candidate that may have to serve is likely to cost at most.
+fn dearest(ask: &Ask<'_>, scored: &Scored, candidates: &[Candidate]) -> Usd {
+    let may = (0..candidates.len()).filter(|arm| scored.excluded[*arm].is_none());
+    let most = may.filter_map(|arm| ask.likely_most(candidates[arm].price.as_ref(), scored.predictions[arm].cost));
+    most.fold(Usd::ZERO, |dearest, most| if most > dearest { most } else { dearest })
+}
+
+/// What the cheapest candidate is likely to cost at most that nothing but a budget keeps from serving.
+fn ask_for_least(ask: &Ask<'_>, scored: &Scored, candidates: &[Candidate]) -> Option<Usd> {
+    let broke = (0..candidates.len()).filter(|arm| scored.excluded[*arm] == Some(Exclusion::OverBudget));
+    let most = broke.filter_map(|arm| ask.likely_most(candidates[arm].price.as_ref(), scored.predictions[arm].cost));
+    most.min_by(|a, b| a.get().total_cmp(&b.get()))
+}
+
+/// The error for a budget that has too little left.
+fn broke(least: Usd, purses: &Purses, now: Timestamp) -> Error {
+    let wait = purses.time_for(least, now);
+    let Some(line) = purses.tightest(now) else {
+        return Error::new(Kind::BudgetExceeded, "the budget is spent");
+    };
+    let then = if wait.is_none() && least > line.credit {
+        "that is more than may be spent at once: ask for a shorter answer (max_tokens) or a cheaper model"
+    } else {
+        "send it again later, or a shorter one"
+    };
+    let message = format!(
+        "the budget `{}` ({}) has {} left, and the cheapest answer to this request may cost {least}; {then}",
+        line.name, line.amount, line.left
+    );
+    Error::new(Kind::BudgetExceeded, message).with_retry_after(wait)
 }
 
 /// The error for an empty list of candidates, with the reasons counted.
@@ -153,7 +294,8 @@ fn in_words(why: Exclusion) -> String {
         Exclusion::NotAsked => "not asked for".to_owned(),
         Exclusion::OnlyWhenNamed => "serves only when named".to_owned(),
         Exclusion::Unavailable => "resting after failures".to_owned(),
-        Exclusion::UnknownPrice => "its price is unknown and a cost limit is set".to_owned(),
+        Exclusion::UnknownPrice => "its price is unknown and a cost limit or a budget is set".to_owned(),
+        Exclusion::OverBudget => "may cost more than a budget has left".to_owned(),
         Exclusion::TooDear => "expected to cost more than the limit".to_owned(),
         Exclusion::TooSlow => "expected to take longer than the limit".to_owned(),
         Exclusion::BelowQualityFloor => "expected quality below the floor".to_owned(),

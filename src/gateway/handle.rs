@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::alike::Lesson;
 use super::asked;
-use super::choice::choose;
+use super::choice::{Bounds, choose};
 use super::flight::{Landed, Route, Seat, What};
 use super::memory::not_in_memory;
 use super::record::Record;
@@ -160,11 +160,14 @@ impl Gateway {
         let deciding = live.deciding(seed);
         let features = deciding.features.extract(&request, embedding.as_ref());
         let shadow = deciding.shadow_sees(&features, &request, embedding.as_ref());
-        let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed)?;
+        let purses = live.budgets.of(&record.caller().tenant);
+        let (tenant, now) = (&record.caller().tenant, self.clock.now());
+        let bounds = Bounds { tenant, now, purses: &purses, guards: &live.guards, dry: false };
+        let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed, &bounds)?;
         let plan = choice.plan.clone();
         let vector = embedding.filter(|embedding| self.config.log_vectors && embedding.origin == Origin::Encoder);
         let vector = vector.and_then(|embedding| Compact::of(&embedding.vector));
-        record.decided(choice, (features, vector), wanted.preferences, seed);
+        record.decided(choice, (features, vector), seed);
         let journal = record.journal.clone();
         record.waits_since(self.clock.monotonic());
         let run = self.dispatcher.run(&plan, &request, &wanted.catalog, seed, &journal);

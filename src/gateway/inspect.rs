@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::asked;
-use super::choice::choose;
+use super::choice::{Bounds, choose};
 use super::wishes::Wishes;
 use super::{Gateway, Subject};
 use crate::admission::Caller;
 use crate::base::{DecisionId, DeploymentId, Error, ModelId, Seed};
 use crate::chat::ChatRequest;
 use crate::features::Features;
-use crate::ledger::{ArmRecord, Completed, Decided, Event, Feedback, Mode};
+use crate::ledger::{ArmRecord, Completed, Decided, Event, Feedback, GuardRecord, Mode};
+use crate::policy::pacer::Pace;
 use crate::policy::{Exclusion, Preferences};
 
 /// What would be done with a request.
@@ -38,6 +39,12 @@ pub struct DryRun {
     pub excluded: BTreeMap<DeploymentId, Exclusion>,
     /// What the caller wants of the choice.
     pub preferences: Preferences,
+    /// What the budgets ask of the choice; `None` = there are none for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// What the rules of exploring say; `None` = there are none for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardRecord>,
     /// What the request is.
     pub features: Features,
     /// The policy and its state.
@@ -72,7 +79,10 @@ impl Gateway {
         let deciding = live.deciding(seed);
         let features = deciding.features.extract(request, embedding.as_ref());
         let shadow = deciding.shadow_sees(&features, request, embedding.as_ref());
-        let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed)?;
+        let purses = live.budgets.of(&caller.tenant);
+        let (tenant, now) = (&caller.tenant, self.clock.now());
+        let bounds = Bounds { tenant, now, purses: &purses, guards: &live.guards, dry: true };
+        let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed, &bounds)?;
         let arm = choice.arm().clone();
         Ok(DryRun {
             why: in_words(&choice.arms, choice.chosen, choice.greedy, choice.mode),
@@ -84,7 +94,9 @@ impl Gateway {
             plan: choice.plan.steps,
             candidates: choice.arms,
             excluded: choice.excluded,
-            preferences: wanted.preferences,
+            preferences: choice.preferences,
+            pace: (!purses.is_empty()).then_some(choice.pace),
+            guard: choice.guard,
             features,
             policy: choice.policy,
         })
@@ -118,6 +130,7 @@ fn in_words(arms: &[ArmRecord], chosen: usize, greedy: usize, mode: Mode) -> Str
     match mode {
         Mode::Pinned => format!("`{name}` was asked for by name"),
         Mode::Single => format!("`{name}` was the only candidate"),
+        Mode::Guarded => format!("`{name}` is the baseline, and nothing else surely keeps the promise made of it"),
         Mode::Policy => {
             let believed = &arm.prediction;
             let cost = believed.cost.map_or("unknown".to_owned(), |cost| format!("${:.6}", cost.mean));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::{Budgets, Guards};
 use crate::base::{Digest, Seed};
 use crate::catalog::Catalog;
 use crate::chat::ChatRequest;
@@ -27,6 +28,10 @@ pub struct Live {
     pub features: Arc<Extractor>,
     /// Preferences by name: `auto:NAME`. Holds at least [`DEFAULT_PRESET`].
     pub presets: BTreeMap<String, Preferences>,
+    /// What requests are paid from.
+    pub budgets: Arc<Budgets>,
+    /// How freely requests may explore.
+    pub guards: Arc<Guards>,
     /// Names the configuration; stands in every event.
     pub config: Digest,
 }

@@ -7,12 +7,14 @@
 mod alike;
 mod asked;
 mod body;
+pub mod budgets;
 mod choice;
 mod count;
 mod embed_upstream;
 mod evaluators;
 mod feedback;
 mod flight;
+mod guards;
 mod handle;
 mod inspect;
 mod live;
@@ -33,8 +35,10 @@ use tokio_util::task::TaskTracker;
 
 pub use asked::shorten;
 pub use body::Body;
+pub use budgets::Budgets;
 pub use evaluators::CHANNELS as EVALUATORS;
 pub use feedback::{Receipt, Said, Subject};
+pub use guards::{Guards, Rule};
 pub use handle::Incoming;
 pub use inspect::{DryRun, Explained};
 pub use live::{DEFAULT_PRESET, Live, Trial};

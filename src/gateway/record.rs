@@ -28,7 +28,6 @@ use crate::dispatch::{Attempt, Journal};
 use crate::embed::{Compact, Embedder, Embedding};
 use crate::features::Features;
 use crate::ledger::{Completed, Decided, Event, Ledger, Outcome, ReuseRecord};
-use crate::policy::Preferences;
 use crate::telemetry;
 
 /// After so many requests the samples of the metrics are folded.
@@ -178,13 +177,7 @@ impl Record {
     }
 
     /// Writes down the choice, with all that a later judge of it must know.
-    pub(super) fn decided(
-        &mut self,
-        choice: Choice,
-        (features, vector): (Features, Option<Compact>),
-        preferences: Preferences,
-        seed: Seed,
-    ) {
+    pub(super) fn decided(&mut self, mut choice: Choice, (features, vector): (Features, Option<Compact>), seed: Seed) {
         count::decided(&choice);
         let at = self.recorder.clock.now();
         let event = Decided {
@@ -195,7 +188,7 @@ impl Record {
             asked: asked::shorten(&self.request.view.model),
             features,
             vector,
-            preferences,
+            preferences: choice.preferences,
             arms: choice.arms.clone(),
             excluded: choice.excluded.clone(),
             chosen: choice.chosen,
@@ -206,6 +199,8 @@ impl Record {
             catalog: self.live.catalog.digest,
             config: self.live.config,
             trial: choice.trial.clone(),
+            budgets: choice.hold.as_mut().map(|hold| std::mem::take(&mut hold.records)).unwrap_or_default(),
+            guard: choice.guard,
         };
         // What is shed under overload is counted by the ledger.
         let _kept = self.recorder.ledger.append(at, Event::Decided(Box::new(event)));
@@ -325,6 +320,10 @@ impl Open {
         let last = attempts.iter().rfind(|attempt| attempt.error.is_none());
         let from_cache = !self.cache.is_fresh();
         let (served, model) = self.served.take().map_or((None, None), |(served, model)| (Some(served), model));
+        let cost_usd = Record::cost(&attempts);
+        if let Some(hold) = self.choice.as_mut().and_then(|choice| choice.hold.take()) {
+            hold.settle(cost_usd, at);
+        }
         let completed = Completed {
             id: self.id,
             at,
@@ -338,7 +337,7 @@ impl Open {
             model,
             usage: last.and_then(|attempt| attempt.usage).or_else(|| answer.as_ref().and_then(|answer| answer.usage)),
             usage_estimated: last.is_some_and(|attempt| attempt.usage_estimated),
-            cost_usd: Record::cost(&attempts),
+            cost_usd,
             attempts,
             first_token_ms: self.first_content.map(since),
             total_ms,

@@ -51,6 +51,7 @@ pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
         metrics::gauge!(telemetry::CACHE_WRONG_BOUND, "namespace" => name, "state" => space.standing.state.name())
             .set(space.bound);
     }
+    gateway.live().budgets.tell(gateway.clock().now());
     metrics::gauge!(telemetry::CACHE_BYTES).set(gateway.cache().size().0 as f64);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::render()).into_response()
 }

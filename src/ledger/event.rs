@@ -10,7 +10,9 @@ use crate::chat::{Endpoint, FinishReason, Usage};
 use crate::dispatch::Attempt;
 use crate::embed::Compact;
 use crate::features::Features;
-use crate::policy::{CostWeight, Estimate, Exclusion, Prediction, Preferences};
+use crate::policy::pacer::{self, Pace};
+use crate::policy::safety::{Ruling, Tally};
+use crate::policy::{CostWeight, Estimate, Exclusion, Explore, Prediction, Preferences, PromptCache};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +81,8 @@ pub enum Mode {
     Single,
     /// The caller named it.
     Pinned,
+    /// The baseline, because the rules of exploring left nothing else.
+    Guarded,
 }
 
 /// One candidate as the policy saw it.
@@ -95,6 +99,12 @@ pub struct ArmRecord {
     pub propensity: f64,
     /// What was believed of it.
     pub prediction: Prediction,
+    /// What of the prompt was expected to be in its provider's prompt cache.
+    #[serde(default, skip_serializing_if = "PromptCache::is_none")]
+    pub prompt_cache: PromptCache,
+    /// The model that it was taken to be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<ModelId>,
 }
 
 /// A request was sent on its way: everything a later judge of the choice must know.
@@ -139,6 +149,46 @@ pub struct Decided {
     /// What a trial of another policy version had to do with it; `None` = there was no trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialRecord>,
+    /// The budgets that it was decided under, each as it was then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetRecord>,
+    /// What the rules of exploring said; `None` = there were none for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardRecord>,
+}
+
+/// A budget as it was when a request was decided, the request's own share of money come in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetRecord {
+    /// Its name.
+    pub name: String,
+    /// When that was.
+    pub at: Timestamp,
+    /// What an answer might cost: what was in the purse less what was held back.
+    pub left: Usd,
+    /// What was held back for other requests on their way.
+    pub held: Usd,
+    /// What was held back for this one.
+    pub hold: Usd,
+    /// The price of money.
+    pub price: f64,
+    /// What one request was allowed, of late.
+    pub allowed: Usd,
+    /// What was spent in the running period.
+    pub spent: Usd,
+}
+
+/// What the rules of exploring said of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuardRecord {
+    /// How freely it wished to explore; how freely it might stands in the preferences.
+    pub wished: Explore,
+    /// What was said.
+    pub ruling: Ruling,
+    /// Index into the arms of the baseline, if it was one of them and could serve.
+    pub baseline: Option<usize>,
+    /// What was served so far, this request included.
+    pub tally: Tally,
 }
 
 /// Which part of a trial a decision was.
@@ -172,6 +222,16 @@ impl Decided {
         self.arms.get(self.chosen)
     }
 
+    /// What the budgets asked of the choice.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let of = |budget: &BudgetRecord| Pace {
+            per_usd: pacer::per_usd(budget.price, budget.allowed),
+            purse: Some(budget.left),
+        };
+        self.budgets.iter().map(of).fold(Pace::default(), Pace::and)
+    }
+
     fn not_finite(&self) -> Option<&'static str> {
         let bad = |number: f64| !number.is_finite();
         let vague = |estimate: &Estimate| bad(estimate.mean) || bad(estimate.sd);
@@ -188,8 +248,20 @@ impl Decided {
         let senseless = |arm: &ArmRecord| {
             let belief = &arm.prediction;
             let unsure = [Some(belief.quality), belief.cost, belief.latency].iter().flatten().any(vague);
-            unsure || bad(belief.utility) || bad(arm.propensity)
+            let cache = bad(arm.prompt_cache.read) || bad(arm.prompt_cache.written);
+            unsure || cache || bad(belief.utility) || bad(arm.propensity)
         };
+        let astray = |budget: &BudgetRecord| {
+            let BudgetRecord { left, held, hold, price, allowed, spent, .. } = budget;
+            [left, held, hold, allowed, spent].iter().any(|usd| bad(usd.get())) || bad(*price)
+        };
+        if self.budgets.iter().any(astray) {
+            return Some("budgets");
+        }
+        let lost = |tally: &Tally| [tally.cost, tally.value, tally.lower, tally.baseline].into_iter().any(bad);
+        if self.guard.iter().any(|guard| lost(&guard.tally)) {
+            return Some("guard");
+        }
         if self.trial.iter().flat_map(|trial| &trial.propensities).any(|p| bad(*p)) {
             return Some("trial.propensities");
         }

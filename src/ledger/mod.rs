@@ -20,7 +20,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 pub use event::{
-    ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, Part, ReuseRecord, ScoreRecord, TrialRecord,
+    ArmRecord, BudgetRecord, Completed, Decided, Event, Feedback, GuardRecord, Mode, Outcome, Part, ReuseRecord,
+    ScoreRecord, TrialRecord,
 };
 pub use memory::MemoryLedger;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Candidate, Exclusion, Preferences, Scored};
+use super::{Candidate, Exclusion, Preferences, PromptCache, Scored};
 use crate::base::{DeploymentId, ModelId, Seed};
 use crate::catalog::{Availability, Catalog, Deployment};
 use crate::features::Needs;
@@ -54,6 +54,8 @@ pub fn eligible(
                 price: first.price.clone(),
                 in_flight: availability.of(&first.id).in_flight,
                 alternates: deployments[1..].iter().map(|deployment| deployment.id.clone()).collect(),
+                prompt_cache: PromptCache::default(),
+                like: first.like.clone(),
             }
         })
         .collect();
@@ -151,6 +153,7 @@ mod tests {
             weight,
             tags: Vec::new(),
             auto: true,
+            like: None,
         }
     }
 
@@ -230,6 +233,8 @@ mod tests {
             price: None,
             in_flight: 0,
             alternates: alternates.iter().map(|&id| id.into()).collect(),
+            prompt_cache: PromptCache::default(),
+            like: None,
         };
         let candidates = [candidate("a", &[]), candidate("b", &["b2"]), candidate("c", &[]), candidate("d", &["d2"])];
         let prediction = |utility: f64| Prediction {

@@ -30,6 +30,7 @@ pub use online::{Bandit, OnlinePolicy, Round};
 pub use snapshot::Snapshot;
 pub use state::{CallRow, QualityRow, State, StateError};
 
+use pacer::Pace;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{DeploymentId, ModelId, Usd};
@@ -58,6 +59,27 @@ pub struct Candidate {
     pub in_flight: u32,
     /// The other deployments of this model that could serve this request, the first to fall back to first.
     pub alternates: Vec<DeploymentId>,
+    /// What of the prompt is expected to be in the provider's prompt cache.
+    pub prompt_cache: PromptCache,
+    /// The model that it is taken to be like until it has answers of its own.
+    pub like: Option<ModelId>,
+}
+
+/// Tokens of a prompt that a provider's prompt cache is expected to have, or to take in. Of neither: 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PromptCache {
+    /// Read from it, at the price of cached input.
+    pub read: f64,
+    /// Written to it, at the price of a cache write.
+    pub written: f64,
+}
+
+impl PromptCache {
+    /// Whether nothing is expected of it.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How much a dollar is worth in quality.
@@ -186,6 +208,8 @@ pub enum Exclusion {
     BelowQualityFloor,
     /// Its expected total time is above the caller's limit.
     TooSlow,
+    /// What it is likely to cost at most is more than a budget holds.
+    OverBudget,
 }
 
 /// What the policy is told of a request beside its context.
@@ -199,6 +223,26 @@ pub struct Ask<'a> {
     pub max_tokens: Option<u32>,
     /// What the caller wants.
     pub preferences: &'a Preferences,
+    /// What the budgets allow.
+    pub pace: Pace,
+}
+
+/// Standard deviations from an expected cost to the most that is likely.
+const LIKELY: f64 = 2.0;
+
+impl Ask<'_> {
+    /// What an answer at this price, expected to cost this much, is likely to cost at most: two standard deviations
+    /// more, and never more than an answer of the greatest length that the caller takes.
+    #[must_use]
+    pub fn likely_most(&self, price: Option<&Price>, cost: Option<Estimate>) -> Option<Usd> {
+        let (price, cost) = (price?, cost?);
+        let likely = cost.mean + LIKELY * cost.sd;
+        let input = price.input.max(price.cache_write.unwrap_or(0.0));
+        let output = price.output.max(price.reasoning.unwrap_or(0.0));
+        let longest = self.max_tokens.map_or(f64::INFINITY, f64::from);
+        let most = (input * f64::from(self.prompt_tokens) + output * longest) / 1e6;
+        Some(Usd(if output > 0.0 { likely.min(most) } else { likely }))
+    }
 }
 
 /// Chooses by probability. Immutable: learning makes a new one.

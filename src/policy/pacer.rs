@@ -10,8 +10,11 @@
 //! Turned round, the same loop keeps a quality: [`Floor`] raises the worth of quality while answers are worse than they
 //! shall be, and spends no more on it than that takes.
 //!
-//! Pure: time and costs come as values. Several budgets hold at once when each has its pacer and the greatest price
+//! Pure: time and costs come as values. What a pacer was at a moment can be written down and gone on with
+//! ([`Standing`]). Several budgets hold at once when each has its pacer and the greatest price
 //! and the least purse count ([`Pace::and`]).
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +43,19 @@ pub enum Rate {
     PerHour(Usd),
 }
 
+impl Rate {
+    /// How long until so much has come in; `None` = no time brings it.
+    #[must_use]
+    pub fn time_for(self, amount: Usd) -> Option<Duration> {
+        match self {
+            Self::PerHour(usd) if usd.0 > 0.0 => Duration::try_from_secs_f64((amount.0 / usd.0 * 3600.0).max(0.0)).ok(),
+            Self::PerHour(_) | Self::PerRequest(_) => None,
+        }
+    }
+}
+
 /// What a budget asks of the next choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Pace {
     /// Points of quality that a dollar counts above what it counts to the caller.
     pub per_usd: f64,
@@ -59,6 +73,28 @@ impl Pace {
         };
         Self { per_usd: self.per_usd.max(other.per_usd), purse }
     }
+}
+
+/// Points of quality that a dollar counts at this price of money, where a request is allowed this much.
+#[must_use]
+pub fn per_usd(price: f64, allowed: Usd) -> f64 {
+    if allowed.0 > 0.0 { price * SCALE / allowed.0 } else { 0.0 }
+}
+
+/// Where a budget stands: all that its pacer is made from again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// In the purse, what is held back for requests on their way included. Below zero after answers that were dearer
+    /// than foreseen.
+    pub purse: Usd,
+    /// Held back for requests on their way.
+    pub held: Usd,
+    /// The price of money.
+    pub price: f64,
+    /// What one request is allowed, of late.
+    pub allowed: Usd,
+    /// When that was.
+    pub at: Timestamp,
 }
 
 /// One budget, being spent.
@@ -102,18 +138,60 @@ impl Pacer {
         self.price
     }
 
-    /// What the next choice must respect. Money of the time since the last call comes in first; with
+    /// A budget that goes on from where it stood. Nothing is on its way.
+    #[must_use]
+    pub fn resumed(rate: Rate, credit: Usd, standing: Standing) -> Self {
+        let fresh = Self::new(rate, credit, standing.at).with_price(standing.price);
+        Self { purse: standing.purse.0.min(credit.0), allowed: standing.allowed.0, ..fresh }
+    }
+
+    /// Where it stands, as of the last time it was asked.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        let Self { purse, held, price, allowed, filled, .. } = *self;
+        Standing { purse: Usd(purse), held: Usd(held), price, allowed: Usd(allowed), at: filled }
+    }
+
+    /// How fast money comes in.
+    #[must_use]
+    pub const fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// The most that the purse holds.
+    #[must_use]
+    pub const fn credit(&self) -> Usd {
+        Usd(self.credit)
+    }
+
+    /// A request comes: what its choice must respect. Money of the time since the last call comes in first; with
     /// [`Rate::PerRequest`] every call brings its request's share.
     pub fn pace(&mut self, now: Timestamp) -> Pace {
-        let came = match self.rate {
-            Rate::PerRequest(usd) => usd.0,
-            Rate::PerHour(usd) => usd.0 * now.since(self.filled).as_secs_f64() / 3600.0,
-        };
+        if let Rate::PerRequest(usd) = self.rate {
+            self.come_in(usd.0);
+        }
+        self.look(now)
+    }
+
+    /// What a choice must respect now, without a request that comes.
+    pub fn look(&mut self, now: Timestamp) -> Pace {
+        if let Rate::PerHour(usd) = self.rate {
+            self.come_in(usd.0 * now.since(self.filled).as_secs_f64() / 3600.0);
+        }
         self.filled = self.filled.max(now);
-        self.came += came;
-        self.purse = (self.purse + came).min(self.credit);
-        let per_usd = if self.allowed > 0.0 { self.price * SCALE / self.allowed } else { 0.0 };
-        Pace { per_usd, purse: Some(Usd((self.purse - self.held).max(0.0))) }
+        let left = Usd((self.purse - self.held).max(0.0));
+        Pace { per_usd: per_usd(self.price, Usd(self.allowed)), purse: Some(left) }
+    }
+
+    fn come_in(&mut self, amount: f64) {
+        self.came += amount;
+        self.purse = (self.purse + amount).min(self.credit);
+    }
+
+    /// Whether the purse holds so much beside what is held back.
+    #[must_use]
+    pub fn has(&self, amount: Usd) -> bool {
+        amount.0 <= (self.purse - self.held).max(0.0)
     }
 
     /// Holds back what a request on its way may cost at most.
@@ -121,9 +199,16 @@ impl Pacer {
         self.held += most.0;
     }
 
+    /// Gives back what was held for a request that was never sent.
+    pub fn release(&mut self, held: Usd) {
+        let left = self.held - held.0;
+        // What remains of many sums is rounding.
+        self.held = if left > 1e-12 { left } else { 0.0 };
+    }
+
     /// A request was answered for this much; `held` is what was held back for it.
     pub fn settle(&mut self, cost: Usd, held: Usd) {
-        self.held = (self.held - held.0).max(0.0);
+        self.release(held);
         self.purse -= cost.0;
         if matches!(self.rate, Rate::PerHour(_)) {
             self.allowed += FOLLOW * (self.came - self.allowed);

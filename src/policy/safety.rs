@@ -9,81 +9,127 @@
 //!   `i` and `l_i` a lower bound of the chosen arm's, exploring is allowed only while
 //!   `sum l_i >= (1 - alpha) sum b_i` would still hold if this request brought nothing. So, as far as the lower bounds
 //!   hold, the sum of quality served is never below `(1 - alpha)` of the baseline's: at every moment, not on average.
-//!   Requests that do not explore get the better of the baseline and the best known arm, by lower bound.
+//!   Otherwise the best known arm serves if its lower bound alone keeps the promise, and the baseline if not.
+//!
+//! A request on which the baseline cannot serve at all has nothing to be compared with and is left out of the second.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Explore, Prediction};
+use super::Prediction;
 
-/// The settings of a guard.
+/// The settings of a guard. Each at 1 is off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Share of the value served that exploring may be believed to cost. 0 to 1.
     pub allowance: f64,
-    /// Share of the baseline's quality that may be lost. 0 to 1; 1 = the rule is off.
+    /// Share of the requests that may be answered by another arm than the best known. 0 to 1.
+    pub traffic: f64,
+    /// Share of the baseline's quality that may be lost. 0 to 1.
     pub loss: f64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { allowance: 0.02, loss: 1.0 }
+        Self { allowance: 1.0, traffic: 1.0, loss: 1.0 }
     }
 }
 
 /// Standard deviations from a belief to its lower bound.
 const BOUND: f64 = 2.0;
-/// Value that is taken as served beforehand, so that the first requests may explore: so many requests' worth.
+/// What is taken as served beforehand, so that the first requests may explore: so many requests' worth.
 const START: f64 = 50.0;
 
-/// What exploring has cost so far, and what the baseline would have brought.
+/// What was served so far, as it was believed when it was decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Requests.
+    pub requests: u64,
+    /// Those of them that another arm answered than the best known.
+    pub explored: u64,
+    /// Believed cost of exploring, in points of utility.
+    pub cost: f64,
+    /// Believed value served, in points of quality.
+    pub value: f64,
+    /// Sum of lower bounds of what was served, where there was a baseline.
+    pub lower: f64,
+    /// Sum of the baseline's believed quality.
+    pub baseline: f64,
+}
+
+/// What a guard says of the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// It may explore as it wishes.
+    Free,
+    /// Exploring has cost its share: the best known arm serves.
+    Spent,
+    /// The baseline's promise is at stake: the best known arm serves if it surely keeps the promise, else the baseline.
+    Careful,
+}
+
+/// Holds exploring to its limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
     limits: Limits,
-    /// Believed cost of exploring.
-    cost: f64,
-    /// Believed value served.
-    value: f64,
-    /// Sum of lower bounds of what was served.
-    lower: f64,
-    /// Sum of the baseline's believed quality.
-    baseline: f64,
+    tally: Tally,
 }
 
 impl Guard {
-    /// Nothing served yet.
+    /// Goes on from this tally; from nothing with the default one.
     #[must_use]
-    pub const fn new(limits: Limits) -> Self {
-        Self { limits, cost: 0.0, value: 0.0, lower: 0.0, baseline: 0.0 }
+    pub const fn new(limits: Limits, tally: Tally) -> Self {
+        Self { limits, tally }
     }
 
-    /// How freely the next request may explore, of what it wishes. `baseline`: what is believed of the baseline on it.
+    /// What was served so far.
     #[must_use]
-    pub fn allows(&self, wish: Explore, baseline: Option<&Prediction>) -> Explore {
-        let spent = self.cost > self.limits.allowance * (self.value + START);
-        let due = self.baseline + baseline.map_or(0.0, |belief| belief.quality.mean);
-        let unsafe_now = self.limits.loss < 1.0 && self.lower < (1.0 - self.limits.loss) * due;
-        if spent || unsafe_now { Explore::Never } else { wish }
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How freely the next request may explore. `baseline`: what is believed of the baseline on it.
+    #[must_use]
+    pub fn ruling(&self, baseline: Option<&Prediction>) -> Ruling {
+        let Self { limits, tally } = self;
+        let due = tally.baseline + baseline.map_or(0.0, |belief| belief.quality.mean);
+        if limits.loss < 1.0 && baseline.is_some() && tally.lower < (1.0 - limits.loss) * due {
+            Ruling::Careful
+        } else if (limits.allowance < 1.0 && tally.cost > limits.allowance * (tally.value + START))
+            || (limits.traffic < 1.0 && tally.explored as f64 > limits.traffic * (tally.requests as f64 + START))
+        {
+            Ruling::Spent
+        } else {
+            Ruling::Free
+        }
+    }
+
+    /// Whether this arm alone keeps the promise on a request for which [`Ruling::Careful`] was said.
+    #[must_use]
+    pub fn surely_keeps(&self, arm: &Prediction, baseline: &Prediction) -> bool {
+        lower_bound(arm) >= (1.0 - self.limits.loss) * baseline.quality.mean
     }
 
     /// A request was decided: what is believed of the arm chosen, of the best known one and of the baseline.
     pub fn decided(&mut self, chosen: &Prediction, best: &Prediction, baseline: Option<&Prediction>) {
-        self.cost += (best.utility - chosen.utility).max(0.0);
-        self.value += chosen.quality.mean.max(0.0);
+        let tally = &mut self.tally;
+        let given_up = (best.utility - chosen.utility).max(0.0);
+        tally.requests += 1;
+        tally.explored += u64::from(given_up > 0.0);
+        tally.cost += given_up;
+        tally.value += chosen.quality.mean.max(0.0);
         if let Some(baseline) = baseline {
             // The baseline itself is as good as the baseline, however little is known of it.
             let same = std::ptr::eq(baseline, chosen) || baseline == chosen;
-            let bound = chosen.quality.mean - BOUND * chosen.quality.sd;
-            self.lower += if same { baseline.quality.mean } else { bound.max(0.0) };
-            self.baseline += baseline.quality.mean;
+            tally.lower += if same { baseline.quality.mean } else { lower_bound(chosen) };
+            tally.baseline += baseline.quality.mean;
         }
     }
+}
 
-    /// Share of the value served that exploring is believed to have cost.
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        if self.value > 0.0 { self.cost / self.value } else { 0.0 }
-    }
+fn lower_bound(belief: &Prediction) -> f64 {
+    (belief.quality.mean - BOUND * belief.quality.sd).max(0.0)
 }
 
 #[cfg(test)]
@@ -99,41 +145,55 @@ mod tests {
 
     #[test]
     fn beyond_its_allowance_it_stops_and_with_more_traffic_it_goes_on() {
-        let mut guard = Guard::new(Limits { allowance: 0.02, loss: 1.0 });
+        let mut guard = Guard::new(Limits { allowance: 0.02, ..Limits::default() }, Tally::default());
         let (good, poor) = (belief(0.8, 0.01), belief(0.4, 0.1));
         let mut explored = 0;
-        while guard.allows(Explore::Floor, None) == Explore::Floor {
+        while guard.ruling(None) == Ruling::Free {
             guard.decided(&poor, &good, None);
             explored += 1;
         }
         assert_eq!(explored, 3, ".4 each, of .02 times some fifty answers");
         let mut served = 0;
-        while guard.allows(Explore::Full, None) == Explore::Never {
+        while guard.ruling(None) == Ruling::Spent {
             guard.decided(&good, &good, None);
             served += 1;
         }
         assert!((5..30).contains(&served), "{served}");
     }
 
+    #[test]
+    fn a_share_of_the_requests_may_explore_and_no_more() {
+        let mut guard = Guard::new(Limits { traffic: 0.1, ..Limits::default() }, Tally::default());
+        let (good, poor) = (belief(0.8, 0.01), belief(0.7, 0.1));
+        for _ in 0..1_000 {
+            let chosen = if guard.ruling(None) == Ruling::Free { &poor } else { &good };
+            guard.decided(chosen, &good, None);
+        }
+        let explored = guard.tally().explored;
+        assert!((100..=106).contains(&explored), "a tenth, and of the fifty beforehand: {explored}");
+    }
+
     proptest! {
-        /// The arms are exactly as good as their lower bounds: the worst case that the bounds allow.
+        /// The arms are exactly as good as their lower bounds: the worst case that the bounds allow. The best known arm
+        /// lures with a mean above the baseline's.
         #[test]
         fn what_is_served_never_falls_below_the_promised_share_of_the_baseline(
-            requests in prop::collection::vec((0.3..1.0_f64, 0.0..1.0_f64, 0.0..0.3_f64), 1..300), loss in 0.01..0.3_f64,
+            requests in prop::collection::vec((0.3..1.0_f64, 0.0..1.0_f64, 0.0..0.3_f64, 0.0..0.4_f64), 1..300),
+            loss in 0.01..0.3_f64,
         ) {
-            let mut guard = Guard::new(Limits { allowance: 1.0, loss });
+            let mut guard = Guard::new(Limits { loss, ..Limits::default() }, Tally::default());
             let (mut served, mut due) = (0.0, 0.0);
-            for (baseline, other, sd) in requests {
+            for (baseline, other, sd, lure) in requests {
                 let (baseline, other) = (belief(baseline, 0.05), belief(other, sd));
-                let explores = guard.allows(Explore::Floor, Some(&baseline)) == Explore::Floor;
-                let bound = (other.quality.mean - 2.0 * sd).max(0.0);
-                if explores {
-                    served += bound;
-                    guard.decided(&other, &baseline, Some(&baseline));
-                } else {
-                    served += baseline.quality.mean;
-                    guard.decided(&baseline, &baseline, Some(&baseline));
-                }
+                let best = belief(baseline.quality.mean + 0.01, lure);
+                let chosen = match guard.ruling(Some(&baseline)) {
+                    Ruling::Careful if guard.surely_keeps(&best, &baseline) => &best,
+                    Ruling::Careful => &baseline,
+                    _ => &other,
+                };
+                let same = std::ptr::eq(chosen, &raw const baseline);
+                served += if same { baseline.quality.mean } else { lower_bound(chosen) };
+                guard.decided(chosen, &best, Some(&baseline));
                 due += baseline.quality.mean;
                 prop_assert!(served >= (1.0 - loss) * due - 1e-9, "{served} {due}");
             }

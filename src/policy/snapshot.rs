@@ -14,10 +14,15 @@ use super::state::{
     total_design, total_prior,
 };
 use super::{
-    Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Policy, Prediction, Preferences, Scored,
+    Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Policy, Prediction, Preferences, PromptCache,
+    Scored,
 };
 use crate::base::{DeploymentId, ModelId, SchemaId};
+use crate::catalog::Price;
 use crate::features::{Context, FeatureMap};
+
+/// How many answers of a model's own weigh as much as its likeness to another.
+const LIKENESS: f64 = 20.0;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Beliefs<K: Ord> {
@@ -131,18 +136,30 @@ impl Snapshot {
     }
 
     fn predict(&self, ask: &Ask<'_>, x: &[f64], candidate: &Candidate) -> Prediction {
-        let quality = self.quality.of_key(&candidate.model);
         let length = self.length(&candidate.model, ask);
         let prompt = f64::from(ask.prompt_tokens);
         let cost = candidate.price.as_ref().map(|price| Estimate {
-            mean: (price.input * prompt + price.output * length.expected) / 1e6,
+            mean: (input(price, prompt, candidate.prompt_cache) + price.output * length.expected) / 1e6,
             sd: price.output * length.sd / 1e6,
         });
         let latency =
             self.total.known.get(&candidate.deployment).map(|belief| {
                 log_normal(belief, &total_design(prompt, f64::from(candidate.in_flight), length.expected))
             });
-        Prediction { quality: Estimate { mean: quality.mean(x), sd: quality.sd(x) }, cost, latency, utility: 0.0 }
+        Prediction { quality: self.expected(candidate, x), cost, latency, utility: 0.0 }
+    }
+
+    /// The quality expected of a candidate. One that is like another is expected to be as good as that one, as far as
+    /// its own answers do not say otherwise: the distance of the other from a model of which nothing is known is added,
+    /// and fades as its own answers come.
+    fn expected(&self, candidate: &Candidate, x: &[f64]) -> Estimate {
+        let own = self.quality.of_key(&candidate.model);
+        let relative = candidate.like.as_ref().and_then(|like| self.quality.known.get(like));
+        let lead = relative.map_or(0.0, |relative| {
+            let left = LIKENESS / (LIKENESS + own.n.max(0.0));
+            left * (relative.mean(x) - self.quality.fresh.mean(x))
+        });
+        Estimate { mean: own.mean(x) + lead, sd: own.sd(x) }
     }
 }
 
@@ -155,8 +172,16 @@ impl Policy for Snapshot {
         let x = design(&self.schema, ask.context);
         let mut predictions: Vec<Prediction> =
             candidates.iter().map(|candidate| self.predict(ask, &x, candidate)).collect();
-        set_utilities(&mut predictions, ask.preferences);
-        let excluded = constrain(&predictions, ask.preferences);
+        set_utilities(&mut predictions, ask.preferences, ask.pace.per_usd);
+        let mut excluded = constrain(&predictions, ask.preferences);
+        if let Some(purse) = ask.pace.purse {
+            for (arm, reason) in excluded.iter_mut().enumerate().filter(|(_, reason)| reason.is_none()) {
+                *reason = match ask.likely_most(candidates[arm].price.as_ref(), predictions[arm].cost) {
+                    None => Some(Exclusion::UnknownPrice),
+                    Some(most) => (most > purse).then_some(Exclusion::OverBudget),
+                };
+            }
+        }
         let eligible: Vec<usize> = (0..candidates.len()).filter(|&arm| excluded[arm].is_none()).collect();
         let arms: Vec<Arm<'_>> = eligible
             .iter()
@@ -178,6 +203,15 @@ impl Policy for Snapshot {
     }
 }
 
+/// What a prompt of so many tokens costs, in millionths of a dollar, with what is expected of the provider's cache.
+fn input(price: &Price, tokens: f64, cache: PromptCache) -> f64 {
+    let read = cache.read.clamp(0.0, tokens);
+    let written = cache.written.clamp(0.0, tokens - read);
+    (tokens - read - written) * price.input
+        + read * price.cached_input.unwrap_or(price.input)
+        + written * price.cache_write.unwrap_or(price.input)
+}
+
 /// Expectation and standard deviation of a quantity whose logarithm is believed to be normal.
 fn log_normal(belief: &Posterior, x: &[f64]) -> Estimate {
     let variance = belief.noise + belief.sd(x).powi(2);
@@ -186,8 +220,9 @@ fn log_normal(belief: &Posterior, x: &[f64]) -> Estimate {
 }
 
 /// Quality less what cost and latency are worth. An unknown cost counts as the dearest known one, an unknown
-/// latency as the mean of the known ones: the one must not be a way in, the other not a way out.
-fn set_utilities(predictions: &mut [Prediction], preferences: &Preferences) {
+/// latency as the mean of the known ones: the one must not be a way in, the other not a way out. To a budget a dollar
+/// counts `more` than to the caller.
+fn set_utilities(predictions: &mut [Prediction], preferences: &Preferences, more: f64) {
     let dearest = predictions.iter().filter_map(|p| p.cost).map(|cost| cost.mean).fold(0.0, f64::max);
     let times: Vec<f64> = predictions.iter().filter_map(|p| p.latency).map(|latency| latency.mean).collect();
     let usual = if times.is_empty() { 0.0 } else { times.iter().sum::<f64>() / times.len() as f64 };
@@ -195,7 +230,7 @@ fn set_utilities(predictions: &mut [Prediction], preferences: &Preferences) {
         CostWeight::PerUsd(weight) => weight,
         CostWeight::Relative(weight) if dearest > 0.0 => weight / dearest,
         CostWeight::Relative(_) => 0.0,
-    };
+    } + more;
     for prediction in predictions {
         let cost = prediction.cost.map_or(dearest, |cost| cost.mean);
         let latency = prediction.latency.map_or(usual, |latency| latency.mean);

@@ -35,6 +35,7 @@ fn deployment(upstream: &Upstream, id: &str, way: &str) -> Deployment {
         weight: 1.0,
         tags: Vec::new(),
         auto: true,
+        like: None,
     }
 }
 

@@ -9,7 +9,8 @@ use pointsman::base::{Kind, ModelId, Timestamp};
 use pointsman::cache::CacheOutcome;
 use pointsman::learn::{Channel, Config, Learner, SnapshotError, Snapshots, fold, rebuild, start};
 use pointsman::ledger::{Event, Ledger, MemoryLedger, Outcome, SqliteLedger};
-use pointsman::policy::{self, Ask, Candidate, Policy, Preferences};
+use pointsman::policy::pacer::Pace;
+use pointsman::policy::{self, Ask, Candidate, Policy, Preferences, PromptCache};
 use proptest::prelude::*;
 
 use crate::samples::{MODELS, completed, context, decided, event, failed, feedback, id, kept, schema, score};
@@ -44,9 +45,17 @@ fn quality(learner: &Learner, model: usize, n: u64) -> f64 {
         price: None,
         in_flight: 0,
         alternates: Vec::new(),
+        prompt_cache: PromptCache::default(),
+        like: None,
     };
     let context = context(n);
-    let ask = Ask { context: &context, prompt_tokens: 50, max_tokens: None, preferences: &Preferences::BALANCED };
+    let ask = Ask {
+        context: &context,
+        prompt_tokens: 50,
+        max_tokens: None,
+        preferences: &Preferences::BALANCED,
+        pace: Pace::default(),
+    };
     learner.publish().score(&ask, &[candidate]).predictions[0].quality.mean
 }
 

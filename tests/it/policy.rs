@@ -11,10 +11,11 @@ use pointsman::embed::Origin;
 use pointsman::features::{CONTEXT, Context};
 use pointsman::policy::baselines::{Fixed, LinUcb};
 use pointsman::policy::evidence::{Lift, MeanInterval};
+use pointsman::policy::pacer::Pace;
 use pointsman::policy::propensity::{inverse_gap, win_probabilities};
 use pointsman::policy::{
     Algorithm, Ask, Bandit, CallRow, Candidate, Config, CostWeight, Estimate, Exclusion, Explore, OnlinePolicy, Policy,
-    Preferences, QualityRow, Round, Scored, State, StateError, draw,
+    Preferences, PromptCache, QualityRow, Round, Scored, State, StateError, draw,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -152,6 +153,8 @@ fn candidate(model: &str, price: Option<f64>) -> Candidate {
         }),
         in_flight: 0,
         alternates: Vec::new(),
+        prompt_cache: PromptCache::default(),
+        like: None,
     }
 }
 
@@ -229,7 +232,7 @@ fn folded(rows: &[Row]) -> State {
 }
 
 fn ask<'a>(context: &'a Context, preferences: &'a Preferences) -> Ask<'a> {
-    Ask { context, prompt_tokens: 200, max_tokens: None, preferences }
+    Ask { context, prompt_tokens: 200, max_tokens: None, preferences, pace: Pace::default() }
 }
 
 fn beliefs(state: &State) -> Scored {

@@ -14,7 +14,7 @@ use pointsman::embed::Origin;
 use pointsman::features::{CONTEXT, Context, Features, Intent, Needs};
 use pointsman::learn::{Kept, Snapshots, Versions};
 use pointsman::ledger::{ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome, ScoreRecord};
-use pointsman::policy::{CostWeight, Estimate, Exclusion, Explore, Prediction, Preferences};
+use pointsman::policy::{CostWeight, Estimate, Exclusion, Explore, Prediction, Preferences, PromptCache};
 
 /// The feature map of all samples.
 pub(crate) const SCHEMA: &str = "samples/1";
@@ -48,6 +48,8 @@ pub(crate) fn decided(n: u64, at: Timestamp) -> Decided {
         deployment: format!("{model}@1").into(),
         in_flight: (n % 7) as u32,
         propensity: [0.7, 0.2, 0.1][i],
+        prompt_cache: PromptCache::default(),
+        like: None,
         prediction: Prediction {
             quality: Estimate { mean: Seed(n).uniform("quality"), sd: 0.1 },
             cost: (i != 2).then_some(Estimate { mean: 1e-4 * (i + 1) as f64, sd: 1e-5 }),
@@ -89,6 +91,8 @@ pub(crate) fn decided(n: u64, at: Timestamp) -> Decided {
         catalog: Digest::of(b"catalogue"),
         config: Digest::of(b"configuration"),
         trial: None,
+        budgets: Vec::new(),
+        guard: None,
     }
 }
 

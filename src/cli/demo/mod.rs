@@ -157,6 +157,7 @@ fn deployment(served: &Served) -> Deployment {
         weight: 1.0,
         tags: vec!["simulated".to_owned()],
         auto: true,
+        like: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::dispatch::Attempt;
 use crate::embed::{Origin, hashing};
 use crate::features::{CONTEXT, Context, Extractor, Features, Needs};
 use crate::ledger::{ArmRecord, Completed, Decided, Event, Feedback, Mode, Outcome};
-use crate::policy::{Estimate, Prediction, Preferences};
+use crate::policy::{Estimate, Prediction, Preferences, PromptCache};
 
 /// What names the policy of such a decision.
 const POLICY: &str = "imported";
@@ -42,6 +42,8 @@ pub(super) fn events(line: &Value, extractor: &Extractor) -> Result<Vec<(Timesta
             deployment: deployment.clone(),
             in_flight: 0,
             propensity: 1.0,
+            prompt_cache: PromptCache::default(),
+            like: None,
             prediction: Prediction {
                 quality: Estimate { mean: 0.5, sd: 0.5 },
                 cost: None,
@@ -59,6 +61,8 @@ pub(super) fn events(line: &Value, extractor: &Extractor) -> Result<Vec<(Timesta
         catalog: Digest::of(b""),
         config: Digest::of(b""),
         trial: None,
+        budgets: Vec::new(),
+        guard: None,
     };
     let total_ms = facts.end.since(at).as_secs_f64() * 1e3;
     let outcome = if facts.failed { Outcome::Failed(Kind::UpstreamUnavailable) } else { Outcome::Served };

@@ -13,7 +13,8 @@ use crate::embed::Origin;
 use crate::eval::bars::{Bar, paced, streams, worlds};
 use crate::eval::offline::Effort;
 use crate::features::{CONTEXT, Context};
-use crate::policy::{Ask, Candidate, Config, Estimate, Policy, Preferences, QualityRow, State};
+use crate::policy::pacer::Pace;
+use crate::policy::{Ask, Candidate, Config, Estimate, Policy, Preferences, PromptCache, QualityRow, State};
 
 /// Measure everything the policy is held to: regret from cold and under drift on the bundled outcomes, known worlds,
 /// late rewards, budgets, the watch for silent falls, and speed. Contexts are those of the served feature map.
@@ -160,10 +161,18 @@ fn speed() -> Vec<Bar> {
             }),
             in_flight: 0,
             alternates: Vec::new(),
+            prompt_cache: PromptCache::default(),
+            like: None,
         })
         .collect();
     let fixed = context(7);
-    let ask = Ask { context: &fixed, prompt_tokens: 300, max_tokens: None, preferences: &Preferences::BEST };
+    let ask = Ask {
+        context: &fixed,
+        prompt_tokens: 300,
+        max_tokens: None,
+        preferences: &Preferences::BEST,
+        pace: Pace::default(),
+    };
     let embedding = crate::embed::hashing::embed("how long does it take to choose a model?");
     let extractor = crate::features::Extractor::new();
     let choose = best(200, || {

@@ -77,6 +77,7 @@ fn deployment(price: Option<f64>) -> Deployment {
         weight: 1.0,
         tags: Vec::new(),
         auto: true,
+        like: None,
     }
 }
 

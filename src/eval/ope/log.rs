@@ -21,7 +21,8 @@ use crate::embed::Compact;
 use crate::features::{Context, FeatureMap};
 use crate::learn::Channels;
 use crate::ledger::{Completed, Decided, Event, Feedback, Mode, Offset, Outcome};
-use crate::policy::{Explore, Preferences};
+use crate::policy::pacer::Pace;
+use crate::policy::{Explore, Preferences, PromptCache};
 
 /// A candidate of a logged decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,10 @@ pub struct Arm {
     pub in_flight: u32,
     /// The probability it was drawn with.
     pub propensity: f64,
+    /// What of the prompt was expected to be in its provider's prompt cache.
+    pub prompt_cache: PromptCache,
+    /// The model that it was taken to be like.
+    pub like: Option<ModelId>,
 }
 
 /// A decision, and what came of it.
@@ -55,6 +60,8 @@ pub struct Logged {
     pub max_tokens: Option<u32>,
     /// What the caller wanted.
     pub preferences: Preferences,
+    /// What the budgets asked of the choice.
+    pub pace: Pace,
     /// The candidates.
     pub arms: Box<[Arm]>,
     /// The one drawn.
@@ -320,6 +327,8 @@ impl Log {
                 deployment: DeploymentId::new(self.name(arm.deployment.as_str())),
                 in_flight: arm.in_flight,
                 propensity: arm.propensity,
+                prompt_cache: arm.prompt_cache,
+                like: arm.like.as_ref().map(|like| ModelId::new(self.name(like.as_str()))),
             })
             .collect();
         Logged {
@@ -338,6 +347,7 @@ impl Log {
             prompt_tokens: decided.features.needs.prompt_tokens,
             max_tokens: decided.features.needs.max_tokens,
             preferences: decided.preferences,
+            pace: decided.pace(),
             chosen: decided.chosen,
             explored: decided.mode == Mode::Policy
                 && decided.preferences.explore != Explore::Never

@@ -53,6 +53,8 @@ fn among(
             price: catalog.deployment(arm.deployment.as_str()).and_then(|deployment| deployment.price.clone()),
             in_flight: arm.in_flight,
             alternates: Vec::new(),
+            prompt_cache: arm.prompt_cache,
+            like: arm.like.clone(),
         })
         .collect();
     let ask = Ask {
@@ -60,6 +62,7 @@ fn among(
         prompt_tokens: logged.prompt_tokens,
         max_tokens: logged.max_tokens,
         preferences,
+        pace: logged.pace,
     };
     let scored = policy.score(&ask, &candidates);
     for (place, (p, prediction)) in places.into_iter().zip(scored.propensities.iter().zip(&scored.predictions)) {

@@ -98,6 +98,7 @@ pub(super) fn deployment(name: &str, base_url: &str, input: f64) -> Deployment {
         weight: 1.0,
         tags: vec![],
         auto: true,
+        like: None,
     }
 }
 
@@ -126,6 +127,8 @@ impl House {
                 trial: None,
                 features,
                 presets: Live::built_in_presets(),
+                budgets: Arc::default(),
+                guards: Arc::default(),
                 config: Digest::of(b"test"),
             },
             admission: Admission::new(&plans.admission),

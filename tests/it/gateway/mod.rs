@@ -1,10 +1,12 @@
 //! The gateway and its face, from outside: a router in process or over TCP, with a scripted provider behind it.
 
 mod alike;
+mod budgets;
 mod caching;
 mod embeddings;
 mod ends;
 mod errors;
+mod exploring;
 mod faithful;
 mod house;
 mod mutated;
