@@ -62,7 +62,13 @@ impl Evidence {
         &self.pairs
     }
 
-    fn push(&mut self, pair: Pair) {
+    /// Learns of this entry alone. That is for verdicts that were asked for because they would tell much
+    /// ([`Asking`](super::asking::Asking)): they are no fair sample of all entries, so the prior must not follow them.
+    /// Verdicts below [`LEAST_SIMILARITY`] teach nothing.
+    pub fn learn(&mut self, pair: Pair) {
+        if pair.similarity < LEAST_SIMILARITY {
+            return;
+        }
         self.pairs.push(pair);
         if self.pairs.len() > PAIRS {
             self.pairs.remove(0);
@@ -138,12 +144,12 @@ impl Prior {
         self.posterior(evidence).iter().zip(exponents(similarity)).map(|(weight, z)| weight / (1.0 + (-z).exp())).sum()
     }
 
-    /// Learns from a verdict about an entry. Verdicts below [`LEAST_SIMILARITY`] teach nothing.
+    /// Learns from a verdict about an entry, of it and of all. Verdicts below [`LEAST_SIMILARITY`] teach nothing.
     pub fn learn(&mut self, evidence: &mut Evidence, pair: Pair) {
         if pair.similarity < LEAST_SIMILARITY {
             return;
         }
-        evidence.push(pair);
+        evidence.learn(pair);
         let posterior = self.posterior(evidence);
         self.labels += 1;
         let rate = (1.0 / (self.labels as f64 + 20.0)).max(0.002);

@@ -1,5 +1,6 @@
 //! Answers for prompts that mean the same: what may be reused, and how sure that is.
 
+pub mod asking;
 pub mod compare;
 pub mod decision;
 pub mod gate;

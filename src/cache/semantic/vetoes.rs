@@ -4,6 +4,7 @@
 //! rules do. They hardly move the error of everyday traffic; they cut off the catastrophic tail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -95,12 +96,27 @@ fn negations(words: &[String]) -> usize {
 }
 
 fn opposed(stored: &[String], asked: &[String]) -> bool {
-    let has = |side: &[String], word: &str| side.iter().any(|w| w == word);
-    ANTONYMS.iter().any(|&(one, other)| {
-        let swapped =
-            |one: &str, other: &str| has(stored, one) && has(asked, other) && !has(asked, one) && !has(stored, other);
+    static ROOTS: LazyLock<Vec<(&str, &str)>> =
+        LazyLock::new(|| ANTONYMS.iter().map(|(one, other)| (root(one), root(other))).collect());
+    let roots = |side: &'_ [String]| side.iter().map(|word| root(word).to_owned()).collect::<Vec<String>>();
+    let (stored, asked) = (roots(stored), roots(asked));
+    let has = |side: &[String], root: &str| side.iter().any(|other| other == root);
+    ROOTS.iter().any(|&(one, other)| {
+        let swapped = |one: &str, other: &str| {
+            has(&stored, one) && has(&asked, other) && !has(&asked, one) && !has(&stored, other)
+        };
         swapped(one, other) || swapped(other, one)
     })
+}
+
+/// What the forms of a verb or noun share: enable, enabled and enabling are "enabl", and so are its opposites by their
+/// own. Short words keep an s: news are not new.
+fn root(word: &str) -> &str {
+    let bare = [("ing", 3), ("ed", 3), ("es", 4), ("s", 4)]
+        .into_iter()
+        .find_map(|(ending, least)| word.strip_suffix(ending).filter(|bare| bare.len() >= least));
+    let bare = bare.unwrap_or(word);
+    bare.strip_suffix('e').filter(|bare| bare.len() >= 3).unwrap_or(bare)
 }
 
 /// Whether `other` has a word of `side` with a denying prefix that neither side has both of.
@@ -139,15 +155,20 @@ fn counted<'a>(words: &[&'a str]) -> BTreeMap<&'a str, usize> {
     counts
 }
 
-/// Words and their opposites.
+/// Words and their opposites, in any form of theirs.
 const ANTONYMS: &[(&str, &str)] = &[
+    ("above", "below"),
     ("accept", "reject"),
     ("add", "remove"),
     ("advantages", "disadvantages"),
     ("allow", "deny"),
     ("always", "never"),
+    ("approve", "reject"),
     ("ascending", "descending"),
+    ("attach", "detach"),
+    ("attack", "defend"),
     ("before", "after"),
+    ("begin", "end"),
     ("best", "worst"),
     ("better", "worse"),
     ("boy", "girl"),
@@ -156,19 +177,30 @@ const ANTONYMS: &[(&str, &str)] = &[
     ("call", "put"),
     ("cheap", "expensive"),
     ("client", "server"),
+    ("compile", "interpret"),
+    ("cover", "exclude"),
     ("credit", "debit"),
     ("day", "night"),
     ("deposit", "withdraw"),
     ("domestic", "international"),
+    ("early", "late"),
     ("east", "west"),
+    ("easy", "hard"),
     ("enable", "disable"),
+    ("encode", "decode"),
     ("encrypt", "decrypt"),
+    ("enter", "exit"),
+    ("even", "odd"),
+    ("expand", "collapse"),
     ("fast", "slow"),
     ("first", "last"),
     ("fixed", "variable"),
+    ("forward", "backward"),
+    ("freeze", "unfreeze"),
     ("gain", "lose"),
     ("gain", "loss"),
     ("good", "bad"),
+    ("grant", "revoke"),
     ("gross", "net"),
     ("he", "she"),
     ("high", "low"),
@@ -183,6 +215,7 @@ const ANTONYMS: &[(&str, &str)] = &[
     ("include", "exclude"),
     ("increase", "decrease"),
     ("input", "output"),
+    ("inside", "outside"),
     ("install", "uninstall"),
     ("internal", "external"),
     ("left", "right"),
@@ -191,6 +224,9 @@ const ANTONYMS: &[(&str, &str)] = &[
     ("lock", "unlock"),
     ("login", "logout"),
     ("long", "short"),
+    ("lost", "found"),
+    ("love", "hate"),
+    ("major", "minor"),
     ("male", "female"),
     ("man", "woman"),
     ("max", "min"),
@@ -204,26 +240,41 @@ const ANTONYMS: &[(&str, &str)] = &[
     ("older", "younger"),
     ("on", "off"),
     ("open", "close"),
+    ("pass", "fail"),
+    ("positive", "negative"),
     ("possible", "impossible"),
+    ("profit", "loss"),
     ("pros", "cons"),
     ("public", "private"),
     ("push", "pull"),
     ("read", "write"),
     ("rich", "poor"),
+    ("rise", "fall"),
     ("roth", "traditional"),
     ("row", "column"),
     ("safe", "dangerous"),
     ("send", "receive"),
+    ("show", "hide"),
     ("simple", "compound"),
     ("single", "married"),
     ("start", "stop"),
+    ("strong", "weak"),
+    ("succeed", "fail"),
+    ("success", "failure"),
     ("summer", "winter"),
+    ("taxable", "exempt"),
+    ("taxable", "free"),
+    ("thick", "thin"),
     ("today", "tomorrow"),
     ("today", "yesterday"),
+    ("top", "bottom"),
     ("true", "false"),
     ("up", "down"),
     ("upgrade", "downgrade"),
     ("upload", "download"),
+    ("vertical", "horizontal"),
+    ("waive", "charge"),
+    ("wide", "narrow"),
     ("win", "lose"),
 ];
 
@@ -276,6 +327,9 @@ mod tests {
         assert_eq!(veto("Status of order 4711", "Status of order 4712"), Some(Veto::Numbers));
         assert_eq!(veto("Can I cancel?", "Can't I cancel?"), Some(Veto::Negation));
         assert_eq!(veto("How to enable 2FA", "How to disable 2FA"), Some(Veto::Antonym));
+        assert_eq!(veto("What does enabling 2FA do?", "What does disabling 2FA do?"), Some(Veto::Antonym));
+        assert_eq!(veto("Are the fees waived abroad?", "Are the fees charged abroad?"), Some(Veto::Antonym));
+        assert_eq!(veto("Where are the old papers?", "Where are the news papers?"), None);
         assert_eq!(veto("Who is eligible for it?", "Who is ineligible for it?"), Some(Veto::Prefix));
         assert_eq!(veto("Did Germany invade Poland?", "Did Poland invade Germany?"), Some(Veto::Order));
     }

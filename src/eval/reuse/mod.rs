@@ -13,7 +13,7 @@ mod suites;
 mod vcache;
 
 pub use neighbours::Neighbours;
-pub use play::{Asking, Policy, Tally, Teaching, run};
+pub use play::{Judged, Policy, Tally, Teaching, run};
 pub use report::{Compliance, Line, Report, STEPS, examine};
 pub use suites::{ClassCount, GATE, Suite, Suites};
 

@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::{bits, numbers};
 
-/// Pairs below this cosine teach nothing and serve nothing.
+/// All pairs of at least this cosine are there: it is what serves, and what our own rule learns from.
 const LEAST: f32 = 0.6;
-/// Under [`LEAST`] it still matters whether the nearest entry shares the answer, for then the prompt becomes none. So
-/// the list goes on to the last neighbour of the same class, if that is among so many nearest.
-const FAR: usize = 160;
+/// Under it the nearest entry still matters: the published rule learns from it at any distance, and a prompt that it
+/// answers becomes no entry. Which entry is the nearest depends on the order, and about half of the prompts become
+/// none; so of every order so many earlier prompts are kept, the nearest.
+const EARLIER: usize = 16;
 /// Orders of arrival.
 const ORDERS: usize = 5;
 
@@ -37,37 +38,23 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// The numbers of these prompts. The orders are those of `sha256(seed:text)`, the draws those of
-    /// `sha256(seed:u:place:text)`, so that every program that has the texts plays the same streams.
+    /// `sha256(seed:u:place:text)`, so that every program that has the texts plays the same streams. Every list has
+    /// `at_least` neighbours, if there are so many: 0 keeps what a play needs, more shows that it is enough.
     ///
     /// # Panics
     /// If there are not as many classes and vectors as texts, or more than 65,535.
     #[must_use]
-    pub fn of(texts: &[&str], classes: &[String], vectors: &[Vec<f32>]) -> Self {
+    pub fn of(texts: &[&str], classes: &[String], vectors: &[Vec<f32>], at_least: usize) -> Self {
         assert!(texts.len() == classes.len() && texts.len() == vectors.len(), "one class and one vector a prompt");
         assert!(texts.len() < usize::from(u16::MAX), "prompts are numbered in 16 bits");
         let mut names = HashMap::new();
-        let class = classes
+        let class: Vec<u16> = classes
             .iter()
             .map(|name| {
                 let next = names.len() as u16;
                 *names.entry(name).or_insert(next)
             })
             .collect();
-        let (mut start, mut to, mut cosine, mut veto) = (vec![0], Vec::new(), Vec::new(), Vec::new());
-        for (i, vector) in vectors.iter().enumerate() {
-            let dot = |other: &Vec<f32>| vector.iter().zip(other).map(|(a, b)| a * b).sum::<f32>();
-            let mut near: Vec<(f32, usize)> =
-                vectors.iter().enumerate().filter(|(j, _)| *j != i).map(|(j, other)| (dot(other), j)).collect();
-            near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            let last = near.iter().take(FAR).rposition(|(_, j)| classes[*j] == classes[i]).map_or(0, |at| at + 1);
-            let wanted = near.partition_point(|(cosine, _)| *cosine >= LEAST).max(last);
-            for (near, j) in &near[..wanted] {
-                to.push(*j as u16);
-                cosine.push((near.clamp(0.0, 1.0) * 65_535.0).round() as u16);
-                veto.push(if *near >= LEAST { bits(texts[*j], texts[i]) } else { 0 });
-            }
-            start.push(to.len() as u32);
-        }
         let hash = |words: String| Sha256::digest(words.as_bytes());
         let order = |seed: usize| {
             let mut order: Vec<u16> = (0..texts.len() as u16).collect();
@@ -82,8 +69,41 @@ impl Neighbours {
         let dice = orders
             .iter()
             .enumerate()
-            .map(|(seed, order)| order.iter().enumerate().map(|(place, prompt)| draw(seed, place, *prompt)).collect());
-        Self { class, start, to, cosine, veto, dice: dice.collect(), orders }
+            .map(|(seed, order)| order.iter().enumerate().map(|(place, prompt)| draw(seed, place, *prompt)).collect())
+            .collect();
+        let places: Vec<Vec<usize>> = orders.iter().map(|order| places(order)).collect();
+        let (mut start, mut to, mut cosine, mut veto) = (vec![0], Vec::new(), Vec::new(), Vec::new());
+        for (i, vector) in vectors.iter().enumerate() {
+            let dot = |other: &Vec<f32>| vector.iter().zip(other).map(|(a, b)| a * b).sum::<f32>();
+            let mut near: Vec<(f32, usize)> =
+                vectors.iter().enumerate().filter(|(j, _)| *j != i).map(|(j, other)| (dot(other), j)).collect();
+            near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let mut wanted: Vec<bool> = (0..near.len()).map(|at| at < at_least || near[at].0 >= LEAST).collect();
+            for place in &places {
+                let earlier = near.iter().enumerate().filter(|(_, (_, j))| place[*j] < place[i]).take(EARLIER);
+                earlier.for_each(|(at, _)| wanted[at] = true);
+            }
+            for ((near, j), _) in near.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
+                to.push(*j as u16);
+                cosine.push((near.clamp(0.0, 1.0) * 65_535.0).round() as u16);
+                veto.push(if *near >= LEAST { bits(texts[*j], texts[i]) } else { 0 });
+            }
+            start.push(to.len() as u32);
+        }
+        Self { class, start, to, cosine, veto, orders, dice }
+    }
+
+    /// The vetoes of every pair anew, by the rules as they are now.
+    ///
+    /// # Panics
+    /// If there are fewer texts than prompts.
+    pub fn judge(&mut self, texts: &[&str]) {
+        for i in 0..self.len() {
+            for at in self.start[i] as usize..self.start[i + 1] as usize {
+                let near = f32::from(self.cosine[at]) / 65_535.0 >= LEAST;
+                self.veto[at] = if near { bits(texts[usize::from(self.to[at])], texts[i]) } else { 0 };
+            }
+        }
     }
 
     /// Prompts.
@@ -158,4 +178,13 @@ impl Neighbours {
             && stream.to.iter().chain(stream.orders.iter().flatten()).all(|i| usize::from(*i) < n);
         if sound { Ok(stream) } else { Err("the lists do not fit together".to_owned()) }
     }
+}
+
+/// Of each prompt its place in this order.
+fn places(order: &[u16]) -> Vec<usize> {
+    let mut places = vec![0; order.len()];
+    for (place, prompt) in order.iter().enumerate() {
+        places[usize::from(*prompt)] = place;
+    }
+    places
 }

@@ -1,12 +1,11 @@
 //! One stream played to one policy.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
 use super::Neighbours;
 use super::vcache::Curve;
 use crate::base::Seed;
+use crate::cache::semantic::asking::Asking;
 use crate::cache::semantic::decision::{Evidence, LEAST_SIMILARITY, Pair, Prior, Rule};
 
 /// What decides on reuse.
@@ -16,17 +15,17 @@ pub enum Policy {
     Static(f64),
     /// The published rule with this delta (arXiv 2502.03771).
     Vcache(f64),
-    /// The rule that serves here, and the prior it starts from.
-    Floor(Rule, Prior),
+    /// The rule that serves here, the prior it starts from, and how many of the nearest entries it decides between.
+    Floor(Rule, Prior, usize),
 }
 
 /// Which misses are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Asking {
+pub enum Judged {
     /// This share of them, drawn by lot.
     Share(f64),
-    /// This share of them, those from which most is learned: see [`Chooser`].
+    /// This share of them, those from which most is learned: see [`Asking`](crate::cache::semantic::asking::Asking).
     Best(f64),
 }
 
@@ -34,7 +33,7 @@ pub enum Asking {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Teaching {
     /// Which misses are judged.
-    pub asking: Asking,
+    pub judged: Judged,
     /// Share of right pairs that the judge calls wrong.
     pub called_wrong: f64,
     /// Share of wrong pairs that it calls right.
@@ -43,7 +42,7 @@ pub struct Teaching {
 
 impl Teaching {
     /// Every miss is judged, and rightly.
-    pub const FULL: Self = Self { asking: Asking::Share(1.0), called_wrong: 0.0, called_right: 0.0 };
+    pub const FULL: Self = Self { judged: Judged::Share(1.0), called_wrong: 0.0, called_right: 0.0 };
 }
 
 /// What came of a stream.
@@ -61,20 +60,60 @@ pub struct Tally {
     pub entries: usize,
 }
 
-/// Chooses the misses that are worth a judge's call: the likelier a pair is right, the more it can teach, for a right
-/// pair of high cosine is what moves a curve over the floor, and the wrong ones among them are those that must be
-/// known. The bar is moved so that the wanted share passes.
+/// An entry that may answer.
 #[derive(Clone, Copy, Debug)]
-struct Chooser {
-    share: f64,
-    bar: f64,
+struct Candidate {
+    entry: usize,
+    similarity: f64,
+    vetoed: bool,
+    came: usize,
 }
 
-impl Chooser {
-    fn takes(&mut self, worth: f64) -> bool {
-        let takes = worth >= self.bar;
-        self.bar += 0.02 * (f64::from(u8::from(takes)) - self.share);
-        takes
+/// What a cache holds.
+struct Held {
+    /// When each prompt became an entry.
+    arrived: Vec<Option<usize>>,
+    /// Entries that were judged to be different from what was nearest to them when they came.
+    distinct: Vec<bool>,
+    /// How often each entry was the best candidate of a miss.
+    times: Vec<u32>,
+    evidence: Vec<Evidence>,
+    curves: Vec<Curve>,
+}
+
+impl Held {
+    /// The nearest entries, of equally near ones the earlier first.
+    fn nearest(&self, stream: &Neighbours, x: usize, most: usize, forbidding: u8) -> Vec<Candidate> {
+        let mut found: Vec<Candidate> = Vec::with_capacity(most + 1);
+        for (entry, similarity, veto) in stream.near(x) {
+            if found.len() >= most && found.last().is_some_and(|last| similarity < last.similarity) {
+                break;
+            }
+            if let Some(came) = self.arrived[entry] {
+                let vetoed = similarity > LEAST_SIMILARITY && veto & forbidding != 0;
+                found.push(Candidate { entry, similarity, vetoed, came });
+            }
+        }
+        found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.came.cmp(&b.came)));
+        found.truncate(most);
+        found
+    }
+
+    /// Of the candidates the one that is likeliest right, and its estimate. Where few misses are judged, the nearest
+    /// entry is often a prompt that was never judged and says what a farther, known entry says; so farther ones count
+    /// too, but none behind an entry that was judged to be something else.
+    fn likeliest(&self, prior: &Prior, found: &[Candidate]) -> Option<(Candidate, f64)> {
+        let mut best: Option<(Candidate, f64)> = None;
+        for candidate in found.iter().filter(|one| !one.vetoed && one.similarity >= LEAST_SIMILARITY) {
+            let right = prior.right(&self.evidence[candidate.entry], candidate.similarity);
+            if best.is_none_or(|(_, before)| right > before) {
+                best = Some((*candidate, right));
+            }
+            if self.distinct[candidate.entry] {
+                break;
+            }
+        }
+        best
     }
 }
 
@@ -89,16 +128,21 @@ pub fn run(
     plays: impl Fn(usize) -> bool,
 ) -> (Tally, Option<Prior>) {
     let mut tally = Tally::default();
-    let mut arrived: Vec<Option<usize>> = vec![None; stream.len()];
-    let mut prior = match policy {
-        Policy::Floor(_, prior) => Some(prior.clone()),
-        _ => None,
+    let n = stream.len();
+    let mut held = Held {
+        arrived: vec![None; n],
+        distinct: vec![false; n],
+        times: vec![0; n],
+        evidence: vec![Evidence::default(); n],
+        curves: vec![Curve::default(); n],
     };
-    let mut known: HashMap<usize, Evidence> = HashMap::new();
-    let mut curves: HashMap<usize, Curve> = HashMap::new();
-    let mut chooser = match teaching.asking {
-        Asking::Best(share) => Some(Chooser { share, bar: 0.9 }),
-        Asking::Share(_) => None,
+    let (mut prior, most) = match policy {
+        Policy::Floor(_, prior, most) => (Some(prior.clone()), *most),
+        _ => (None, 1),
+    };
+    let mut asking = match teaching.judged {
+        Judged::Best(share) => Some(Asking::of_misses(share)),
+        Judged::Share(_) => None,
     };
     for (place, (x, dice)) in stream.orders[seed].iter().zip(&stream.dice[seed]).enumerate() {
         let x = usize::from(*x);
@@ -106,66 +150,57 @@ pub fn run(
             continue;
         }
         tally.requests += 1;
-        // Of entries with one cosine the one that came first.
-        let mut nearest: Option<(usize, f64, u8, usize)> = None;
-        for (j, s, veto) in stream.near(x) {
-            if nearest.is_some_and(|(_, best, ..)| s < best) {
-                break;
-            }
-            if let Some(came) = arrived[j]
-                && nearest.is_none_or(|(.., earlier)| came < earlier)
-            {
-                nearest = Some((j, s, veto, came));
-            }
-        }
-        let Some((j, s, veto, _)) = nearest else {
-            arrived[x] = Some(place);
-            continue;
-        };
-        let vetoed = s > LEAST_SIMILARITY && veto & forbidding != 0;
-        let right = stream.class[j] == stream.class[x];
+        let found = held.nearest(stream, x, most, forbidding);
+        let open = found.iter().find(|candidate| !candidate.vetoed).copied();
+        let likeliest = prior.as_ref().and_then(|prior| held.likeliest(prior, &found));
         let uniform = f64::from(*dice) / 4_294_967_296.0;
-        let (serves, estimate) = match (policy, &prior) {
-            (_, _) if vetoed => (false, 0.0),
-            (Policy::Static(threshold), _) => (s >= *threshold, 0.0),
-            (Policy::Vcache(delta), _) => {
-                (curves.get_mut(&j).is_some_and(|curve| curve.serves(s, *delta, uniform)), 0.0)
-            }
-            (Policy::Floor(rule, _), Some(prior)) if s >= LEAST_SIMILARITY => {
-                let estimate = prior.right(known.entry(j).or_default(), s);
-                (rule.serves(s, estimate, uniform), estimate)
-            }
-            _ => (false, 0.0),
+        let served = match policy {
+            Policy::Static(threshold) => open.filter(|one| one.similarity >= *threshold),
+            Policy::Vcache(delta) => open.filter(|one| held.curves[one.entry].serves(one.similarity, *delta, uniform)),
+            Policy::Floor(rule, ..) => likeliest
+                .filter(|(one, right)| rule.serves(one.similarity, *right, uniform))
+                .map(|(candidate, _)| candidate),
         };
-        if serves {
+        let is_right = |one: &Candidate| stream.class[one.entry] == stream.class[x];
+        if let Some(served) = served {
             tally.hits += 1;
-            tally.wrong += usize::from(!right);
+            tally.wrong += usize::from(!is_right(&served));
             continue;
         }
-        let may_learn = !vetoed && !matches!(policy, Policy::Static(_));
         let lots = |purpose: &str| Seed((seed as u64) << 32 | place as u64).uniform(purpose);
-        let judged = may_learn
-            && match (teaching.asking, &mut chooser) {
-                (Asking::Share(share), _) => lots("label") < share,
-                (Asking::Best(_), Some(chooser)) => s >= LEAST_SIMILARITY && chooser.takes(estimate),
-                (Asking::Best(_), None) => false,
-            };
-        let mut verdict = None;
-        if judged {
+        let judged = match (policy, teaching.judged, &mut asking) {
+            (Policy::Static(_), ..) => None,
+            (_, Judged::Share(share), _) => open.filter(|_| lots("label") < share),
+            (_, Judged::Best(_), Some(asking)) => {
+                let best = likeliest.map(|(one, right)| {
+                    held.times[one.entry] += 1;
+                    (right, held.times[one.entry])
+                });
+                if asking.takes(best) { likeliest.map(|(one, _)| one) } else { None }
+            }
+            (_, Judged::Best(_), None) => None,
+        };
+        let verdict = judged.map(|one| {
+            let right = is_right(&one);
             let flipped = lots("flip") < if right { teaching.called_wrong } else { teaching.called_right };
-            let said = right != flipped;
-            verdict = Some(said);
-            tally.labels += usize::from(s >= LEAST_SIMILARITY);
-            match (policy, &mut prior) {
-                (Policy::Vcache(_), _) => curves.entry(j).or_default().learn(s, said),
-                (_, Some(prior)) => prior.learn(known.entry(j).or_default(), Pair { similarity: s, right: said }),
+            tally.labels += usize::from(one.similarity >= LEAST_SIMILARITY);
+            (one, right != flipped)
+        });
+        if let Some((Candidate { entry, similarity, .. }, right)) = verdict {
+            let (pair, evidence) = (Pair { similarity, right }, &mut held.evidence[entry]);
+            match (policy, &mut prior, teaching.judged) {
+                (Policy::Vcache(_), ..) => held.curves[entry].learn(similarity, right),
+                (_, Some(prior), Judged::Share(_)) => prior.learn(evidence, pair),
+                (_, Some(_), Judged::Best(_)) => evidence.learn(pair),
                 _ => {}
             }
         }
+        let verdict = verdict.map(|(_, right)| right);
         if verdict != Some(true) {
-            arrived[x] = Some(place);
+            held.arrived[x] = Some(place);
+            held.distinct[x] = verdict == Some(false);
         }
     }
-    tally.entries = arrived.iter().flatten().count();
+    tally.entries = held.arrived.iter().flatten().count();
     (tally, prior)
 }
