@@ -66,7 +66,7 @@ mod tests {
         let mut asking = Asking::of_misses(0.1);
         let mut taken = [0; 2];
         for miss in 0..10_000 {
-            let telling = miss % 10 == 0;
+            let telling = miss % 5 == 0;
             let best = if telling { (0.9, 6) } else { (0.5, 2) };
             taken[usize::from(telling)] += u32::from(asking.takes(Some(best)));
         }

@@ -98,15 +98,18 @@ fn negations(words: &[String]) -> usize {
 fn opposed(stored: &[String], asked: &[String]) -> bool {
     static ROOTS: LazyLock<Vec<(&str, &str)>> =
         LazyLock::new(|| ANTONYMS.iter().map(|(one, other)| (root(one), root(other))).collect());
-    let roots = |side: &'_ [String]| side.iter().map(|word| root(word).to_owned()).collect::<Vec<String>>();
     let (stored, asked) = (roots(stored), roots(asked));
-    let has = |side: &[String], root: &str| side.iter().any(|other| other == root);
+    let has = |side: &[&str], root: &str| side.contains(&root);
     ROOTS.iter().any(|&(one, other)| {
         let swapped = |one: &str, other: &str| {
             has(&stored, one) && has(&asked, other) && !has(&asked, one) && !has(&stored, other)
         };
         swapped(one, other) || swapped(other, one)
     })
+}
+
+fn roots(words: &[String]) -> Vec<&str> {
+    words.iter().map(|word| root(word)).collect()
 }
 
 /// What the forms of a verb or noun share: enable, enabled and enabling are "enabl", and so are its opposites by their
