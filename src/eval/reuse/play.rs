@@ -169,16 +169,15 @@ pub fn run(
         }
         let lots = |purpose: &str| Seed((seed as u64) << 32 | place as u64).uniform(purpose);
         let judged = match (policy, teaching.judged, &mut asking) {
-            (Policy::Static(_), ..) => None,
-            (_, Judged::Share(share), _) => open.filter(|_| lots("label") < share),
-            (_, Judged::Best(_), Some(asking)) => {
+            (Policy::Vcache(_) | Policy::Floor(..), Judged::Share(share), _) => open.filter(|_| lots("label") < share),
+            (Policy::Vcache(_) | Policy::Floor(..), Judged::Best(_), Some(asking)) => {
                 let best = likeliest.map(|(one, right)| {
                     held.times[one.entry] += 1;
                     (right, held.times[one.entry])
                 });
                 if asking.takes(best) { likeliest.map(|(one, _)| one) } else { None }
             }
-            (_, Judged::Best(_), None) => None,
+            _ => None,
         };
         let verdict = judged.map(|one| {
             let right = is_right(&one);
