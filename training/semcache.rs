@@ -27,7 +27,8 @@ const BATCH: usize = 256;
 
 fn main() -> Result<()> {
     let (flags, paths): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word == "--flags");
-    let [source, to] = &paths.iter().map(PathBuf::from).collect::<Vec<_>>()[..] else {
+    let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
+    let [source, to] = &paths[..] else {
         anyhow::bail!("usage: semcache SOURCE TO [--flags]");
     };
     std::fs::create_dir_all(to)?;
