@@ -2,9 +2,10 @@
 //!
 //! Little-endian throughout. `"POINTPOL"`, format (u16), schema (text), rows (u64), then the four pools: latest
 //! half-life in hours (u32), latest epoch (u64), number of keys (u32), and for each key its name (text) and its
-//! sums (f64); the watches, their number (u32) and for each its model (text), answers, squares and sum (f64), latest
-//! decision (u64), number of alarms (u32) and their times (u64); at the end the first 16 bytes of the BLAKE3 hash of all before. A text is its length (u32) and
-//! UTF-8. Of the settings only the half-lives are in it: only they shape the sums.
+//! sums (f64); the watches, their number (u32) and for each its model (text), answers, squares and sum (f64), the
+//! decision since which it is above zero (u64), number of changes (u32) and their times (u64), whether it has sums of
+//! its own (u8) and these (f64); at the end the first 16 bytes of the BLAKE3 hash of all before. A text is its length
+//! (u32) and UTF-8. Of the settings only the half-lives are in it: only they shape the sums.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,10 @@ use super::regression::Sums;
 use super::state::{Pool, State, StateError};
 use super::watch::Watch;
 use crate::base::{DeploymentId, Digest, ModelId, SchemaId, Timestamp};
+use crate::features::CONTEXT;
 
 const MAGIC: &[u8; 8] = b"POINTPOL";
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 
 impl State {
     /// The bytes of this state.
@@ -108,9 +110,12 @@ fn put_watches(out: &mut Vec<u8>, watches: &BTreeMap<ModelId, Watch>) {
     for (model, watch) in watches {
         put_text(out, model.as_str());
         [watch.answers, watch.squares, watch.sum].iter().for_each(|number| out.extend(number.to_le_bytes()));
-        out.extend(watch.latest.0.to_le_bytes());
-        out.extend((watch.alarms.len() as u32).to_le_bytes());
-        watch.alarms.iter().for_each(|alarm| out.extend(alarm.0.to_le_bytes()));
+        out.extend(watch.since.0.to_le_bytes());
+        out.extend((watch.changes.len() as u32).to_le_bytes());
+        watch.changes.iter().for_each(|change| out.extend(change.0.to_le_bytes()));
+        out.push(u8::from(watch.recent.is_some()));
+        let recent = watch.recent.iter().flat_map(Sums::numbers);
+        recent.for_each(|number| out.extend(number.to_le_bytes()));
     }
 }
 
@@ -122,9 +127,16 @@ fn get_watches(input: &mut Input<'_>) -> Result<BTreeMap<ModelId, Watch>, StateE
         for number in [&mut watch.answers, &mut watch.squares, &mut watch.sum] {
             *number = f64::from_le_bytes(*input.take()?);
         }
-        watch.latest = Timestamp(u64::from_le_bytes(*input.take()?));
+        watch.since = Timestamp(u64::from_le_bytes(*input.take()?));
         for _ in 0..u32::from_le_bytes(*input.take()?) {
-            watch.alarms.push(Timestamp(u64::from_le_bytes(*input.take()?)));
+            watch.changes.push(Timestamp(u64::from_le_bytes(*input.take()?)));
+        }
+        if *input.take()? != [0] {
+            let mut recent = Sums::new(CONTEXT);
+            for number in recent.numbers_mut() {
+                *number = f64::from_le_bytes(*input.take()?);
+            }
+            watch.recent = Some(recent);
         }
         watches.insert(model, watch);
     }

@@ -17,6 +17,7 @@ pub mod forgetting;
 pub mod linalg;
 pub mod online;
 pub mod pacer;
+pub mod prior;
 pub mod propensity;
 pub mod regression;
 pub mod safety;

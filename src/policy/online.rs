@@ -5,9 +5,9 @@
 //! served policy without those: the same sums, the same fit, the same choice.
 
 use super::choice::{self, Arm};
+use super::prior::quality_prior;
 use super::regression::{Fit, Prior, Sums, fit};
-use super::state::quality_prior;
-use super::watch::{self, Watch};
+use super::watch::{Added, Watch};
 use super::{Config, Estimate, Explore};
 use crate::base::Timestamp;
 
@@ -93,11 +93,11 @@ impl OnlinePolicy for Bandit {
         let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
         self.sums[arm].add(1.0, &x, quality);
         self.answers += 1;
+        let (row, at) = (Added { weight: 1.0, x: &x, y: quality }, Timestamp(self.answers));
+        self.watches[arm].note(row, at);
         if let Some(belief) = self.fit.as_ref().map(|fit| &fit.arms[arm]) {
             let predicted = Estimate { mean: belief.mean(&x), sd: belief.sd(&x) };
-            if self.watches[arm].see(predicted, quality, 1.0, Timestamp(self.answers)) {
-                self.sums[arm].scale(watch::LEFT);
-            }
+            let _ = self.watches[arm].see(predicted, 1.0, at, row, &mut self.sums[arm]);
         }
         self.fresh = false;
     }

@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::choice::{self, Arm};
+use super::prior::{first_token_prior, quality_prior, tokens_prior, total_prior};
 use super::regression::{Fit, Posterior, fit};
-use super::state::{
-    Pool, State, design, first_token_design, first_token_prior, quality_prior, tokens_design, tokens_prior,
-    total_design, total_prior,
-};
+use super::state::{Pool, State, design, first_token_design, tokens_design, total_design};
 use super::{
     Algorithm, Ask, Candidate, Config, CostWeight, Estimate, Exclusion, Policy, Prediction, Preferences, PromptCache,
     Scored,

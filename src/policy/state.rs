@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::forgetting::Forgetting;
-use super::regression::{Prior, Sums};
-use super::watch::{self, Watch};
+use super::regression::Sums;
+use super::watch::{Added, Watch};
 use super::{Config, Estimate, Snapshot};
 use crate::base::{DeploymentId, Digest, ModelId, SchemaId, Timestamp};
 use crate::chat::Usage;
@@ -95,14 +95,17 @@ impl<K: Ord + Clone> Pool<K> {
         Self { dimensions, forgetting: Forgetting::new(half_life_hours), sums: BTreeMap::new() }
     }
 
-    fn advance(&mut self, at: Timestamp) {
+    /// Moves the clock on; by what the sums were multiplied.
+    fn advance(&mut self, at: Timestamp) -> f64 {
         let factor = self.forgetting.advance(at);
         if factor != 1.0 {
             self.sums.values_mut().for_each(|sums| sums.scale(factor));
         }
+        factor
     }
 
-    fn merge(&mut self, other: &Self) -> Result<(), StateError> {
+    /// By what the own sums and the other's were multiplied.
+    fn merge(&mut self, other: &Self) -> Result<(f64, f64), StateError> {
         if self.forgetting.half_life() != other.forgetting.half_life() {
             return Err(StateError::HalfLife);
         }
@@ -113,7 +116,7 @@ impl<K: Ord + Clone> Pool<K> {
         for (key, sums) in &other.sums {
             self.sums.entry(key.clone()).or_insert_with(|| Sums::new(self.dimensions)).add_scaled(sums, factor.1);
         }
-        Ok(())
+        Ok(factor)
     }
 
     fn add(&mut self, key: &K, at: Timestamp, weight: f64, x: &[f64], y: f64) {
@@ -206,28 +209,41 @@ impl State {
     fn add_quality(&mut self, row: &QualityRow<'_>, weight: f64) {
         if row.y.is_finite() && weight.is_finite() {
             let x = design(&self.schema, row.context);
-            let weight = weight * self.watches.get(row.model).map_or(1.0, |watch| watch.left(row.decided_at));
+            self.advance_quality(row.decided_at);
+            let watch = self.watches.get_mut(row.model);
+            let weight = weight * watch.as_ref().map_or(1.0, |watch| watch.left(row.decided_at));
             self.quality.add(row.model, row.decided_at, weight, &x, row.y);
+            if let Some(watch) = watch {
+                let weight = weight * self.quality.forgetting.weight(row.decided_at);
+                watch.note(Added { weight, x: &x, y: row.y }, row.decided_at);
+            }
+        }
+    }
+
+    /// Moves the clock of the quality's sums on, and of the part of them that the watches keep.
+    fn advance_quality(&mut self, at: Timestamp) {
+        let factor = self.quality.advance(at);
+        if factor != 1.0 {
+            self.watches.values_mut().for_each(|watch| watch.scale(factor));
         }
     }
 
     /// Holds a score that was folded in, and is the first of its answer, beside what was predicted of it. `true`: the
-    /// model has silently become worse, and what was learned of it weighs less from now on.
+    /// model has silently become worse, and what was learned of it before that weighs next to nothing from now on.
     pub fn watch(&mut self, row: &QualityRow<'_>) -> bool {
         let watch = match self.watches.get_mut(row.model) {
             Some(watch) => watch,
             None => self.watches.entry(row.model.clone()).or_default(),
         };
-        let alarm = watch.see(row.predicted, row.y, row.weight, row.decided_at);
-        if alarm && let Some(sums) = self.quality.sums.get_mut(row.model) {
-            sums.scale(watch::LEFT);
-        }
-        alarm
+        let Some(sums) = self.quality.sums.get_mut(row.model) else { return false };
+        let x = design(&self.schema, row.context);
+        let weight = row.weight * self.quality.forgetting.weight(row.decided_at) * watch.left(row.decided_at);
+        watch.see(row.predicted, row.weight, row.decided_at, Added { weight, x: &x, y: row.y }, sums)
     }
 
-    /// When which model was found to have become worse.
+    /// Which models were found to have become worse, and from which decisions on.
     pub fn alarms(&self) -> impl Iterator<Item = (&ModelId, &[Timestamp])> {
-        self.watches.iter().map(|(model, watch)| (model, watch.alarms())).filter(|(_, alarms)| !alarms.is_empty())
+        self.watches.iter().map(|(model, watch)| (model, watch.changes())).filter(|(_, changes)| !changes.is_empty())
     }
 
     /// Folds in a call: its answer's length and its times, as far as they are known.
@@ -251,7 +267,7 @@ impl State {
     /// Moves the clock of forgetting to this time, if it is later. Only ever to a time that stands in the ledger:
     /// then a replay does the same.
     pub fn decay_to(&mut self, at: Timestamp) {
-        self.quality.advance(at);
+        self.advance_quality(at);
         self.tokens.advance(at);
         self.first_token.advance(at);
         self.total.advance(at);
@@ -272,8 +288,11 @@ impl State {
                 return Err(StateError::Schema { found: part.schema.clone(), expected: merged.schema });
             }
             merged.rows += part.rows;
-            merged.quality.merge(&part.quality)?;
+            let (own, other) = merged.quality.merge(&part.quality)?;
+            merged.watches.values_mut().for_each(|watch| watch.scale(own));
             for (model, watch) in &part.watches {
+                let mut watch = watch.clone();
+                watch.scale(other);
                 merged.watches.entry(model.clone()).or_default().merge(watch);
             }
             merged.tokens.merge(&part.tokens)?;
@@ -316,63 +335,4 @@ pub(super) fn first_token_design(prompt_tokens: f64, in_flight: f64) -> [f64; 3]
 
 pub(super) fn total_design(prompt_tokens: f64, in_flight: f64, answer_tokens: f64) -> [f64; 4] {
     [1.0, prompt_tokens.ln_1p() - 5.0, in_flight.ln_1p(), answer_tokens.ln_1p() - 5.0]
-}
-
-/// What is believed of quality before any score. The usual ridge is the one measured on public sets, whose prompts
-/// hardly tell the models apart; the looser ones are for traffic whose kinds have specialists.
-#[must_use]
-pub fn quality_prior() -> Prior {
-    let with_bias = |bias: f64, context: f64| {
-        let mut diagonal = vec![context; CONTEXT];
-        diagonal[0] = bias;
-        diagonal
-    };
-    Prior {
-        ridge: with_bias(1.0, 100.0),
-        looser_ridges: [30.0, 10.0, 3.0, 1.0].map(|context| with_bias(1.0, context)).to_vec(),
-        shared_ridge: with_bias(1.0, 3.0),
-        mean: with_bias(0.5, 0.0),
-        noise: 0.16,
-        noise_rows: 10.0,
-        arm_noise_rows: 20.0,
-    }
-}
-
-/// Of the natural logarithm of an answer's tokens: some 250, growing a little with the prompt.
-pub(super) fn tokens_prior() -> Prior {
-    Prior {
-        ridge: vec![2.0, 20.0],
-        looser_ridges: Vec::new(),
-        shared_ridge: vec![1.0, 5.0],
-        mean: vec![5.5, 0.2],
-        noise: 1.0,
-        noise_rows: 4.0,
-        arm_noise_rows: 10.0,
-    }
-}
-
-/// Of the natural logarithm of the seconds to the first token.
-pub(super) fn first_token_prior() -> Prior {
-    Prior {
-        ridge: vec![1.0, 20.0, 20.0],
-        looser_ridges: Vec::new(),
-        shared_ridge: vec![1.0, 5.0, 5.0],
-        mean: vec![-0.7, 0.1, 0.1],
-        noise: 0.25,
-        noise_rows: 4.0,
-        arm_noise_rows: 10.0,
-    }
-}
-
-/// Of the natural logarithm of the seconds to the last token.
-pub(super) fn total_prior() -> Prior {
-    Prior {
-        ridge: vec![1.0, 20.0, 20.0, 10.0],
-        looser_ridges: Vec::new(),
-        shared_ridge: vec![1.0, 5.0, 5.0, 5.0],
-        mean: vec![0.7, 0.05, 0.1, 0.7],
-        noise: 0.25,
-        noise_rows: 4.0,
-        arm_noise_rows: 10.0,
-    }
 }

@@ -2,23 +2,25 @@
 //!
 //! For every scored answer `z = (predicted - y) / s`, `s` the spread that such differences have had, the belief's own
 //! included. Page's sum `g = max(0, g + z - 0.2)` wanders near zero while predictions hold, and rises by the shift less
-//! .2 an answer once they are too high. At 30 it is an alarm. For normal noise a false one comes once in two million
-//! answers (`(e^(2 d h) - 1 - 2 d h) / (2 d^2)`, `d = .2`, `h = 30`); a fall by .17 at a spread of .15 is found after
-//! some 35 answers, one by .2 in scores of 0 and 1 after some 140.
+//! .2 an answer once they are too high. At 27 it is an alarm. For normal noise a false one comes once in 600,000
+//! answers (`(e^(2 d h) - 1 - 2 d h) / (2 d^2)`, `d = .2`, `h = 27`); a fall by .17 at a spread of .15 is found after
+//! some 25 answers, one by .2 in scores of 0 and 1 after some 85.
 //!
-//! After an alarm everything learned of that model's quality weighs a quarter: rows decided until then, those that are
-//! still to come late included. It is tried more and learned anew, and never shut out. A quarter, because scaling by a
-//! power of two is exact: it makes no difference to a bit when it is done.
-
-use serde::{Deserialize, Serialize};
+//! Where the sum was last zero is also when the change most likely was (Page 1954), so an alarm parts the rows in two.
+//! Those decided since then are kept as they are: they say what the model is like now. Those of before weigh a
+//! thousandth from then on, and so do those that are still to come late. More than that would hold the beliefs where
+//! they were proven wrong, for as long as it takes to outnumber them: with a quarter left, a learner pays six times a
+//! fresh one's regret after the arms have changed places. The rows since the change are summed apart from the day the
+//! sum leaves zero. A power of two, because scaling by one is exact: when it is done makes no difference to a bit.
 
 use super::Estimate;
+use super::regression::Sums;
 use crate::base::Timestamp;
 
 /// Half the least shift worth finding, in spreads.
 const SLACK: f64 = 0.2;
 /// Where the sum is an alarm.
-const ALARM: f64 = 30.0;
+const ALARM: f64 = 27.0;
 /// Answers before the watch begins: until then the predictions are still being learned.
 const WARM: f64 = 30.0;
 /// What is known beforehand of the spread: this variance, worth so many answers.
@@ -26,10 +28,10 @@ const USUAL: (f64, f64) = (0.09, 10.0);
 /// A row that weighs less says too little to be watched.
 const LEAST_WEIGHT: f64 = 0.25;
 /// What an alarm leaves of the weight of what was learned.
-pub const LEFT: f64 = 0.25;
+const LEFT: f64 = 1.0 / 1024.0;
 
 /// The watch on one model's answers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
     /// Answers watched since the last alarm.
     pub(super) answers: f64,
@@ -37,21 +39,47 @@ pub struct Watch {
     pub(super) squares: f64,
     /// Page's sum.
     pub(super) sum: f64,
-    /// The latest decision whose answer was scored.
-    pub(super) latest: Timestamp,
-    /// Decisions up to these moments were made before an alarm.
-    pub(super) alarms: Vec<Timestamp>,
+    /// Since which decision the sum has been above zero: if there was a change, it was most likely then.
+    pub(super) since: Timestamp,
+    /// The rows decided from then on, which are in the model's sums too. Nothing while the sum is zero.
+    pub(super) recent: Option<Sums>,
+    /// Decisions before these moments were made before a change.
+    pub(super) changes: Vec<Timestamp>,
+}
+
+/// A row as the sums take it: its weight there, its context, its score.
+#[derive(Clone, Copy, Debug)]
+pub struct Added<'a> {
+    /// Weight in the sums.
+    pub weight: f64,
+    /// Context.
+    pub x: &'a [f64],
+    /// Score.
+    pub y: f64,
 }
 
 impl Watch {
-    /// Takes in an answer: what was predicted of it, how it was scored, with what weight, and when it was decided on.
-    /// `true`: an alarm. Then all that was learned of the model must be scaled by [`LEFT`].
-    pub fn see(&mut self, predicted: Estimate, y: f64, weight: f64, decided_at: Timestamp) -> bool {
-        self.latest = self.latest.max(decided_at);
-        if weight < LEAST_WEIGHT || !(predicted.mean.is_finite() && predicted.sd.is_finite() && y.is_finite()) {
+    /// Notes a row that is added to the model's sums, or taken away, by when it was decided.
+    pub fn note(&mut self, row: Added<'_>, decided_at: Timestamp) {
+        if let Some(recent) = self.recent.as_mut().filter(|_| decided_at >= self.since) {
+            recent.add(row.weight, row.x, row.y);
+        }
+    }
+
+    /// Takes in an answer that is in the model's sums already: what was predicted of it, with what weight it counts,
+    /// when it was decided on. `true`: an alarm; what was learned before the change now weighs less in `sums`.
+    pub fn see(
+        &mut self,
+        predicted: Estimate,
+        weight: f64,
+        decided_at: Timestamp,
+        row: Added<'_>,
+        sums: &mut Sums,
+    ) -> bool {
+        if weight < LEAST_WEIGHT || !(predicted.mean.is_finite() && predicted.sd.is_finite() && row.y.is_finite()) {
             return false;
         }
-        let difference = predicted.mean - y;
+        let difference = predicted.mean - row.y;
         let (variance, rows) = USUAL;
         let spread = (self.squares + variance * rows) / (self.answers + rows);
         if self.answers >= WARM {
@@ -60,36 +88,63 @@ impl Watch {
         }
         self.answers += 1.0;
         self.squares += (difference * difference - predicted.sd * predicted.sd).max(0.0);
+        if self.sum <= 0.0 {
+            self.recent = None;
+        } else if self.recent.is_none() {
+            self.since = decided_at;
+            let mut recent = Sums::new(row.x.len());
+            recent.add(row.weight, row.x, row.y);
+            self.recent = Some(recent);
+        }
         if self.sum < ALARM {
             return false;
         }
-        *self = Self { alarms: std::mem::take(&mut self.alarms), latest: self.latest, ..Self::default() };
-        self.alarms.push(self.latest);
+        // What came before the change becomes less; what came since stays.
+        let recent = self.recent.take();
+        sums.scale(LEFT);
+        if let Some(recent) = recent {
+            sums.add_scaled(&recent, 1.0 - LEFT);
+        }
+        *self = Self { changes: std::mem::take(&mut self.changes), since: self.since, ..Self::default() };
+        self.changes.push(self.since);
         true
+    }
+
+    /// As [`Self::see`], of answers whose context says nothing.
+    pub fn plain(&mut self, predicted: Estimate, y: f64, decided_at: Timestamp) -> bool {
+        self.see(predicted, 1.0, decided_at, Added { weight: 1.0, x: &[1.0], y }, &mut Sums::new(1))
     }
 
     /// What alarms have left of the weight of a row decided at this time.
     #[must_use]
     pub fn left(&self, decided_at: Timestamp) -> f64 {
-        let later = self.alarms.iter().filter(|alarm| decided_at <= **alarm).count();
+        let later = self.changes.iter().filter(|change| decided_at < **change).count();
         LEFT.powi(i32::try_from(later).unwrap_or(i32::MAX))
     }
 
-    /// When it gave alarm: everything decided up to then weighs less.
+    /// When it found the model to have changed: everything decided before weighs less.
     #[must_use]
-    pub fn alarms(&self) -> &[Timestamp] {
-        &self.alarms
+    pub fn changes(&self) -> &[Timestamp] {
+        &self.changes
     }
 
-    /// Two replicas' watches as one.
-    pub(super) fn merge(&mut self, other: &Self) {
+    /// Multiplies what it has summed, as the model's sums are.
+    pub(super) fn scale(&mut self, factor: f64) {
+        if let Some(recent) = &mut self.recent {
+            recent.scale(factor);
+        }
+    }
+
+    /// Two replicas' watches as one: the one that is nearer to an alarm goes on, with what it has seen since.
+    pub(super) fn merge(&mut self, other: Self) {
         self.answers += other.answers;
         self.squares += other.squares;
-        self.sum = self.sum.max(other.sum);
-        self.latest = self.latest.max(other.latest);
-        self.alarms.extend(&other.alarms);
-        self.alarms.sort_unstable();
-        self.alarms.dedup();
+        if (other.sum, other.since) > (self.sum, self.since) {
+            (self.sum, self.since, self.recent) = (other.sum, other.since, other.recent);
+        }
+        self.changes.extend(other.changes);
+        self.changes.sort_unstable();
+        self.changes.dedup();
     }
 }
 
@@ -109,10 +164,10 @@ mod tests {
         let belief = Estimate { mean: predicted, sd: 0.01 };
         // How rare false alarms are is held elsewhere: over many more answers than these.
         for i in 0..before {
-            watch.see(belief, score(run * 1_000_000 + i, false), 1.0, Timestamp(i));
+            watch.plain(belief, score(run * 1_000_000 + i, false), Timestamp(i));
         }
         (1..10_000)
-            .find(|i| watch.see(belief, score(run * 1_000_000 + before + i, true), 1.0, Timestamp(before + i)))
+            .find(|i| watch.plain(belief, score(run * 1_000_000 + before + i, true), Timestamp(before + i)))
             .unwrap_or(10_000)
     }
 
@@ -142,10 +197,29 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_the_change_fades_and_what_came_since_stays() {
+        let (mut watch, mut sums) = (Watch::default(), Sums::new(1));
+        let belief = Estimate { mean: 0.8, sd: 0.01 };
+        let mut see = |i: u64, y: f64| {
+            let row = Added { weight: 1.0, x: &[1.0], y };
+            sums.add(1.0, row.x, y);
+            watch.note(row, Timestamp(i));
+            watch.see(belief, 1.0, Timestamp(i), row, &mut sums)
+        };
+        assert!((0..1_000).all(|i| !see(i, if i % 2 == 0 { 0.75 } else { 0.85 })));
+        let alarm = (1_000..1_200).find(|i| see(*i, 0.5)).expect("an alarm");
+        // The last answer of before was good, so the change is placed right: every row since counts whole.
+        let since = (alarm - 999) as f64;
+        assert_eq!(watch.changes(), [Timestamp(1_000)]);
+        assert!((sums.n - since - 1_000.0 * LEFT).abs() < 1e-9, "{} {since}", sums.n);
+        assert!((sums.b[0] - 0.5 * since - 800.0 * LEFT).abs() < 1e-9);
+    }
+
+    #[test]
     fn rows_of_before_weigh_less_and_those_of_after_do_not() {
-        let mut watch = Watch { alarms: vec![Timestamp(10), Timestamp(20)], ..Watch::default() };
-        assert_eq!([5, 10, 11, 20, 21].map(|at| watch.left(Timestamp(at))), [0.0625, 0.0625, 0.25, 0.25, 1.0]);
-        watch.merge(&Watch { alarms: vec![Timestamp(20), Timestamp(15)], ..Watch::default() });
-        assert_eq!(watch.alarms(), [Timestamp(10), Timestamp(15), Timestamp(20)]);
+        let mut watch = Watch { changes: vec![Timestamp(10), Timestamp(20)], ..Watch::default() };
+        assert_eq!([5, 10, 19, 20].map(|at| watch.left(Timestamp(at))), [LEFT * LEFT, LEFT, LEFT, 1.0]);
+        watch.merge(Watch { changes: vec![Timestamp(20), Timestamp(15)], ..Watch::default() });
+        assert_eq!(watch.changes(), [Timestamp(10), Timestamp(15), Timestamp(20)]);
     }
 }

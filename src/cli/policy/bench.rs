@@ -21,7 +21,7 @@ use crate::policy::{Ask, Candidate, Config, Estimate, Policy, Preferences, Promp
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Orders and seeds.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, visible_alias = "orders", default_value_t = 10)]
     seeds: u32,
     /// Only these parts: online, drift, budgets, worlds, watch, speed. All, if none is named.
     #[arg(long, value_delimiter = ',', value_name = "PART")]

@@ -1,7 +1,7 @@
 //! Public outcomes, one answer at a time: from cold, beside the best fixed arm and beside `LinUCB`; and while things
 //! change.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use super::Bar;
 use crate::embed::{Embedding, Origin};
@@ -26,25 +26,44 @@ pub fn contexts(table: &Table) -> Array2<f32> {
     x
 }
 
+/// The same outcomes with the models in the opposite order, so that another comes first: no policy may care.
+#[must_use]
+fn renamed(table: &Table) -> Table {
+    let mut table = table.clone();
+    table.models.reverse();
+    table.score.invert_axis(Axis(1));
+    if let Some(cost) = &mut table.cost {
+        cost.invert_axis(Axis(1));
+    }
+    for tokens in table.tokens_in.iter_mut().chain(&mut table.tokens_out) {
+        tokens.invert_axis(Axis(1));
+    }
+    table
+}
+
 /// The online columns of a set, and the bars on them.
 #[must_use]
 pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
     let makers: Vec<Maker<'static>> = policies::cold().into_iter().filter(|(name, _)| name != "UCB1").collect();
-    let online = online(table, &contexts(table), &makers, false, effort);
+    let x = contexts(table);
+    let shown = online(table, &x, &makers, false, effort);
     let mut bars = Vec::new();
-    let row = |name: &str| online.rows.iter().find(|row| row.policy == name);
+    let row = |name: &str| shown.rows.iter().find(|row| row.policy == name);
     let held_to = HELD_TO.iter().find(|(set, _)| *set == table.set).map(|(_, bound)| *bound);
-    let end = |row: &OnlineRow| {
-        row.regret_to_fixed.last().map(|(_, spread)| (spread.mean, spread.sd / f64::from(effort.seeds).sqrt()))
-    };
     if let (Some(ours), Some(bound)) = (row("pointsman, cold"), held_to) {
-        if let Some((regret, error)) = end(ours) {
+        if let Some((regret, error)) = end(ours, effort) {
             let subject =
                 format!("{}: regret to the best fixed arm at the end, from cold, exploration share in it", table.set);
             bars.push(Bar::at_most(subject, regret, bound).with_error(error).digits(1));
         }
+        let ours_alone: Vec<Maker<'_>> = policies::cold().into_iter().take(1).collect();
+        let again = online(&renamed(table), &x, &ours_alone, false, effort);
+        if let Some((regret, error)) = again.rows.last().and_then(|row| end(row, effort)) {
+            let subject = format!("{}: the same, the models in the opposite order", table.set);
+            bars.push(Bar::at_most(subject, regret, bound).with_error(error).digits(1));
+        }
         for other in ["pointsman, SquareCB", "LinUCB"] {
-            if let Some((regret, error)) = row(other).and_then(end) {
+            if let Some((regret, error)) = row(other).and_then(|row| end(row, effort)) {
                 bars.push(Bar::shown(format!("{}: the same, {other}", table.set), regret).with_error(error).digits(1));
             }
         }
@@ -69,7 +88,12 @@ pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
             }
         }
     }
-    (online, bars)
+    (shown, bars)
+}
+
+/// Regret to the best fixed arm of the same order at the end, and its standard error over the orders.
+fn end(row: &OnlineRow, effort: Effort<'_>) -> Option<(f64, f64)> {
+    row.regret_to_fixed.last().map(|(_, spread)| (spread.mean, spread.sd / f64::from(effort.seeds).sqrt()))
 }
 
 /// The drift columns of a set, and the bars on them.

@@ -1,10 +1,12 @@
 //! Worlds whose truth is known: what a policy gets in them is held against the best that can be had.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::{Bar, mean};
 use crate::base::{Seed, Timestamp};
 use crate::eval::crew::spread;
+use crate::policy::baselines::Fixed;
 use crate::policy::regression::{Sums, fit};
 use crate::policy::watch::Watch;
 use crate::policy::{Algorithm, Bandit, Config, Estimate, Explore, OnlinePolicy, Round, draw};
@@ -25,9 +27,11 @@ struct Play {
     late: (u64, u64),
     /// Share of rewards that never come.
     missing: f64,
+    /// Rewards are learned from after every so many rounds, those that are there by then together.
+    every: u64,
 }
 
-const PLAIN: Play = Play { rounds: 2_000, bend: 0.0, swap: None, late: (0, 0), missing: 0.0 };
+const PLAIN: Play = Play { rounds: 2_000, bend: 0.0, swap: None, late: (0, 0), missing: 0.0, every: 1 };
 
 fn normal(seed: Seed, purpose: &str) -> f64 {
     let radius = (-2.0 * (1.0 - seed.uniform(purpose)).ln()).sqrt();
@@ -65,7 +69,9 @@ fn regret(policy: &mut dyn OnlinePolicy, seed: u64, play: Play) -> Vec<f64> {
                 let delay = play.late.0 + (chance.uniform("late") * (play.late.1 - play.late.0) as f64) as u64;
                 waiting.push_back((round + delay, x, arm, truth[arm] + 0.1 * normal(chance, "noise")));
             }
+            let learning = (round + 1) % play.every == 0;
             waiting.retain(|(due, x, arm, y)| {
+                let due = if learning { due } else { &u64::MAX };
                 if *due <= round {
                     policy.update(x, *arm, *y, 0.0);
                 }
@@ -80,65 +86,107 @@ fn bandit(algorithm: Algorithm) -> Bandit {
     Bandit::new("bandit", Config { algorithm, exploration_share: 0.0, ..Config::default() }, Explore::Floor, ARMS)
 }
 
+/// Runs of a policy over so many seeds.
+#[derive(Clone, Copy)]
+struct Seeds {
+    count: u64,
+    threads: usize,
+}
+
+impl Seeds {
+    fn run<P: OnlinePolicy>(self, make: impl Fn() -> P + Sync, play: Play) -> Vec<Vec<f64>> {
+        spread(self.count as usize, self.threads, &|| {}, |seed| regret(&mut make(), seed as u64, play))
+    }
+
+    fn thompson(self, play: Play) -> Vec<Vec<f64>> {
+        self.run(|| bandit(Algorithm::Thompson), play)
+    }
+}
+
+/// Mean regret over these rounds.
+fn total(runs: &[Vec<f64>], rounds: Range<usize>) -> f64 {
+    mean(&runs.iter().map(|run| run[rounds.clone()].iter().sum::<f64>()).collect::<Vec<_>>()).0
+}
+
 /// Every bar of worlds whose truth is known, over so many seeds.
 #[must_use]
 pub fn bars(seeds: u64, threads: usize) -> Vec<Bar> {
-    let over = |algorithm: Algorithm, play: Play| {
-        spread(seeds as usize, threads, &|| {}, |seed| regret(&mut bandit(algorithm), seed as u64, play))
-    };
-    let total = |runs: &[Vec<f64>], from: usize, to: usize| {
-        mean(&runs.iter().map(|run| run[from..to].iter().sum::<f64>()).collect::<Vec<_>>()).0
-    };
-    let n = 8_000;
-    let long = over(Algorithm::Thompson, Play { rounds: n as u64, ..PLAIN });
-    let chance = spread(seeds as usize, threads, &|| {}, |seed| {
-        regret(&mut crate::policy::baselines::Fixed::uniform(ARMS), seed as u64, Play { rounds: n as u64, ..PLAIN })
-    });
-    let bent = Play { bend: 0.05, ..PLAIN };
-    let (thompson, square) = (over(Algorithm::Thompson, bent), over(Algorithm::SquareCb, bent));
-    // A learner that has known another world until now, beside one that knows nothing.
-    let half = 2_000;
-    let swapped = over(Algorithm::Thompson, Play { rounds: 2 * half as u64, swap: Some(half as u64), ..PLAIN });
-    let fresh = over(Algorithm::Thompson, Play { rounds: half as u64, ..PLAIN });
-    // One request a second: rewards after 1 to 60 minutes, and of three in ten nothing is heard.
-    let day = 20_000;
-    let prompt = over(Algorithm::Thompson, Play { rounds: day as u64, ..PLAIN });
-    let tardy = over(Algorithm::Thompson, Play { rounds: day as u64, late: (60, 3_600), missing: 0.3, ..PLAIN });
-    let hour = 3_600;
+    let mut bars = growing(seeds, threads, 1);
+    for every in [1, BATCH] {
+        bars.push(bent(seeds, threads, every));
+        bars.push(swapped(seeds, threads, every));
+    }
+    bars.extend(late(seeds, threads));
+    bars.push(Bar::at_most("width of an intent unseen for 100,000 steps over its first", unseen(100_000), 1.0));
+    bars
+}
+
+/// Answers that are learned from together, as they are behind the endpoint.
+pub const BATCH: u64 = 16;
+
+fn named(subject: &str, every: u64) -> String {
+    if every > 1 { format!("{subject}, answers learned {every} at a time") } else { subject.to_owned() }
+}
+
+/// How regret grows where the truth is linear, and what part of chance's it is.
+#[must_use]
+pub fn growing(count: u64, threads: usize, every: u64) -> Vec<Bar> {
+    let (n, seeds) = (8_000, Seeds { count, threads });
+    let play = Play { rounds: n as u64, every, ..PLAIN };
+    let (long, chance) = (seeds.thompson(play), seeds.run(|| Fixed::uniform(ARMS), play));
+    let whole = total(&long, 0..n);
     vec![
-        Bar::at_most(
-            "linear world: regret to 8,000 over regret to 2,000",
-            total(&long, 0, n) / total(&long, 0, n / 4),
-            2.5,
-        ),
-        Bar::at_most("linear world: share of chance's regret", total(&long, 0, n) / total(&chance, 0, n), 0.25),
-        Bar::at_most(
-            "bent world: SquareCB's regret over Thompson's",
-            total(&square, 0, 2_000) / total(&thompson, 0, 2_000),
-            1.2,
-        ),
-        Bar::at_most(
-            "swap of the arms: regret after it over a fresh learner's",
-            total(&swapped, half, 2 * half) / total(&fresh, 0, half),
-            2.0,
-        ),
+        Bar::at_most("linear world: regret to 8,000 over regret to 2,000", whole / total(&long, 0..n / 4), 2.5),
+        Bar::at_most("linear world: share of chance's regret", whole / total(&chance, 0..n), 0.25),
+    ]
+}
+
+/// What inverse gap weighting costs or brings where the truth is not linear.
+#[must_use]
+pub fn bent(count: u64, threads: usize, every: u64) -> Bar {
+    let (n, seeds) = (2_000, Seeds { count, threads });
+    let play = Play { rounds: n as u64, bend: 0.05, every, ..PLAIN };
+    let (thompson, square) = (seeds.thompson(play), seeds.run(|| bandit(Algorithm::SquareCb), play));
+    let ratio = total(&square, 0..n) / total(&thompson, 0..n);
+    let named = named("bent world: SquareCB's regret over Thompson's", every);
+    Bar::at_most(named, ratio, 1.2)
+}
+
+/// A learner that has known another world until now, beside one that knows nothing.
+#[must_use]
+pub fn swapped(count: u64, threads: usize, every: u64) -> Bar {
+    let (half, seeds) = (2_000, Seeds { count, threads });
+    let changed = seeds.thompson(Play { rounds: 2 * half as u64, swap: Some(half as u64), every, ..PLAIN });
+    let fresh = seeds.thompson(Play { rounds: half as u64, every, ..PLAIN });
+    let ratio = total(&changed, half..2 * half) / total(&fresh, 0..half);
+    let named = named("swap of the arms: regret after it over a fresh learner's", every);
+    Bar::at_most(named, ratio, 2.0)
+}
+
+/// One request a second: rewards after 1 to 60 minutes, and of three in ten nothing is heard.
+#[must_use]
+pub fn late(count: u64, threads: usize) -> Vec<Bar> {
+    let (day, hour, seeds) = (20_000, 3_600, Seeds { count, threads });
+    let prompt = seeds.thompson(Play { rounds: day as u64, ..PLAIN });
+    let tardy = seeds.thompson(Play { rounds: day as u64, late: (60, 3_600), missing: 0.3, ..PLAIN });
+    let whole = total(&prompt, 0..day);
+    vec![
         Bar::shown(
             "late rewards, 1 to 60 min at one request a second, 30 % missing: regret over prompt rewards'",
-            total(&tardy, 0, day) / total(&prompt, 0, day),
+            total(&tardy, 0..day) / whole,
         ),
         Bar::at_most(
             "the same, from the moment the first hour's rewards are there: extra regret over the prompt learner's total",
-            (total(&tardy, hour, day) - total(&prompt, hour, day)) / total(&prompt, 0, day),
+            (total(&tardy, hour..day) - total(&prompt, hour..day)) / whole,
             0.15,
         ),
-        Bar::at_most("width of an intent unseen for 100,000 steps over its first", unseen(100_000), 1.0),
     ]
 }
 
 /// How wide a belief about a kind of request that is no longer seen becomes at most, beside its prior.
 #[must_use]
 pub fn unseen(steps: u64) -> f64 {
-    let prior = crate::policy::state::quality_prior();
+    let prior = crate::policy::prior::quality_prior();
     let x = |i: usize| -> Vec<f64> { (0..CONTEXT).map(|j| if j == 0 || j == i { 1.0 } else { 0.0 }).collect() };
     let (old, new) = (x(1), x(2));
     let mut sums = Sums::new(CONTEXT);
@@ -169,9 +217,8 @@ pub fn watching(runs: u64) -> Vec<Bar> {
     let after = |score: &dyn Fn(u64, bool) -> f64, predicted: f64| {
         let run = |run: u64| {
             let mut watch = Watch::default();
-            let mut see = |i: u64, fallen: bool| {
-                watch.see(belief(predicted), score(run * 1_000_003 + i, fallen), 1.0, Timestamp(i))
-            };
+            let mut see =
+                |i: u64, fallen: bool| watch.plain(belief(predicted), score(run * 1_000_003 + i, fallen), Timestamp(i));
             for i in 0..1_000 {
                 see(i, false);
             }
@@ -182,7 +229,7 @@ pub fn watching(runs: u64) -> Vec<Bar> {
     let plays = 1_000_000;
     let false_alarms = |score: &dyn Fn(u64, bool) -> f64, predicted: f64| {
         let mut watch = Watch::default();
-        (0..plays).filter(|i| watch.see(belief(predicted), score(*i, false), 1.0, Timestamp(*i))).count() as f64 / 10.0
+        (0..plays).filter(|i| watch.plain(belief(predicted), score(*i, false), Timestamp(*i))).count() as f64 / 10.0
     };
     vec![
         Bar::at_most("silent fall by .17 at a spread of .15: plays until found", after(&graded, 0.8), 200.0).digits(0),
