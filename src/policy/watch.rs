@@ -190,9 +190,9 @@ mod tests {
         let (mut graded, mut binary) = (Watch::default(), Watch::default());
         for i in 0..100_000 {
             let y = 0.8 + 0.15 * normal(i);
-            assert!(!graded.see(Estimate { mean: 0.8, sd: 0.02 }, y, 1.0, Timestamp(i)), "graded, {i}");
+            assert!(!graded.plain(Estimate { mean: 0.8, sd: 0.02 }, y, Timestamp(i)), "graded, {i}");
             let y = f64::from(u8::from(Seed(i).uniform("y") < 0.62));
-            assert!(!binary.see(Estimate { mean: 0.62, sd: 0.02 }, y, 1.0, Timestamp(i)), "binary, {i}");
+            assert!(!binary.plain(Estimate { mean: 0.62, sd: 0.02 }, y, Timestamp(i)), "binary, {i}");
         }
     }
 
