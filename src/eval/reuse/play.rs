@@ -25,7 +25,7 @@ pub enum Policy {
 pub enum Judged {
     /// This share of them, drawn by lot.
     Share(f64),
-    /// This share of them, those from which most is learned: see [`Asking`](crate::cache::semantic::asking::Asking).
+    /// This share of them, those from which most is learned: see [`Asking`].
     Best(f64),
 }
 
