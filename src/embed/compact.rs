@@ -9,6 +9,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DIMENSIONS;
 
+/// The scale and the whole numbers of the nearest such vector; a scale of 1 for a vector of zeros. `None` if it has
+/// another length or holds what is no number.
+#[must_use]
+pub fn rounded(vector: &[f32]) -> Option<(f32, [i8; DIMENSIONS])> {
+    let vector: &[f32; DIMENSIONS] = vector.try_into().ok().filter(|_| vector.iter().all(|x| x.is_finite()))?;
+    let greatest = vector.iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
+    let scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
+    Some((scale, vector.map(|x| (x / scale).round().clamp(-127.0, 127.0) as i8)))
+}
+
 /// A vector of [`DIMENSIONS`] numbers, rounded. In JSON it is one word of base64: the scale (f32, little-endian), then
 /// the numbers (i8).
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +31,8 @@ impl Compact {
     /// The nearest such vector. `None` if it has another length or holds what is no number.
     #[must_use]
     pub fn of(vector: &[f32]) -> Option<Self> {
-        let vector: &[f32; DIMENSIONS] = vector.try_into().ok().filter(|_| vector.iter().all(|x| x.is_finite()))?;
-        let greatest = vector.iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
-        let scale = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
-        Some(Self { scale, numbers: Box::new(vector.map(|x| (x / scale).round().clamp(-127.0, 127.0) as i8)) })
+        let (scale, numbers) = rounded(vector)?;
+        Some(Self { scale, numbers: Box::new(numbers) })
     }
 
     /// The numbers.

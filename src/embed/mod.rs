@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use compact::Compact;
+pub use compact::{Compact, rounded};
 pub use config::{Config, DEFAULT_MODEL, Precision};
 pub use encoder::{EncodeError, Encoder, Form};
 pub use hashing::Lexical;

@@ -4,7 +4,7 @@
 //! such vectors is within .0025 of the true one, good enough to find the nearest few and not to compare with a
 //! threshold; with two bytes (greatest / 32,767) it is right to five decimals, at half the size of float32.
 
-use crate::embed::DIMENSIONS;
+use crate::embed::{DIMENSIONS, rounded};
 
 /// Numbers in a vector.
 pub(super) const WIDTH: usize = DIMENSIONS;
@@ -23,18 +23,10 @@ pub struct Fine {
     scale: f32,
 }
 
-/// The scale that brings the greatest number to `most`; 1 for a vector of zeros.
-fn scale_of(vector: &[f32], most: f32) -> f32 {
-    let greatest = vector.iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
-    if greatest > 0.0 { greatest / most } else { 1.0 }
-}
-
 impl Coarse {
     /// The nearest such vector. `None` if it has another width or holds what is no number.
     pub(super) fn of(vector: &[f32]) -> Option<Self> {
-        let vector: &[f32; WIDTH] = vector.try_into().ok().filter(|_| vector.iter().all(|x| x.is_finite()))?;
-        let scale = scale_of(vector, 127.0);
-        Some(Self { numbers: vector.map(|x| (x / scale).round().clamp(-127.0, 127.0) as i8), scale })
+        rounded(vector).map(|(scale, numbers)| Self { numbers, scale })
     }
 }
 
@@ -43,7 +35,8 @@ impl Fine {
     #[must_use]
     pub fn of(vector: &[f32]) -> Option<Self> {
         let vector: &[f32; WIDTH] = vector.try_into().ok().filter(|_| vector.iter().all(|x| x.is_finite()))?;
-        let scale = scale_of(vector, 32_767.0);
+        let greatest = vector.iter().fold(0.0_f32, |greatest, x| greatest.max(x.abs()));
+        let scale = if greatest > 0.0 { greatest / 32_767.0 } else { 1.0 };
         let numbers = Box::new(vector.map(|x| (x / scale).round().clamp(-32_767.0, 32_767.0) as i16));
         Some(Self { numbers, scale })
     }
