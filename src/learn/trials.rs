@@ -95,6 +95,7 @@ impl Versions {
     /// If there is no such version, or the folder cannot be written.
     pub fn begin_trial(&self, trial: Trial) -> Result<bool, VersionError> {
         self.state(&self.get(&trial.version)?)?;
+        let _alone = self.alone()?;
         let mut trials = self.trials()?;
         if trials.last().is_some_and(|last| last.ended.is_none()) {
             return Ok(false);
@@ -114,6 +115,7 @@ impl Versions {
 
     /// Changes the trial that goes on.
     fn change_trial(&self, change: impl FnOnce(&mut Trial)) -> Result<Option<Trial>, VersionError> {
+        let _alone = self.alone()?;
         let mut trials = self.trials()?;
         let Some(last) = trials.last_mut().filter(|trial| trial.ended.is_none()) else { return Ok(None) };
         change(last);

@@ -8,6 +8,11 @@
 //! - *rolling back* goes on from the ledger's end, so that what was learned since the version was made is dropped:
 //!   those events stay in the ledger and become a [`Gap`].
 //!
+//! Whoever writes holds the folder's lock, so that a command and the serving process do not overwrite each other's word;
+//! every file is written beside its place and renamed, and a version's description comes last. One that dies at any
+//! moment leaves what was in force, whole files, and perhaps some that belong to no version: the next version made
+//! removes those.
+//!
 //! Either way the policy remains a function of this folder and the ledger, to the last bit. A running learner looks at
 //! `active.json` every second and changes over; before it does, it sets its own state aside as a version.
 
@@ -137,6 +142,9 @@ pub struct Versions {
 }
 
 const ACTIVE: &str = "active.json";
+const LOCK: &str = ".lock";
+/// How the names of files begin that are still being written.
+const BESIDE: &str = ".writing-";
 /// The ending of the file of a feature map that a version brings.
 pub const PROJECTION: &str = "projection.safetensors";
 
@@ -252,52 +260,62 @@ impl Versions {
         note: &str,
         files: &[(&str, &[u8])],
     ) -> Result<Version, VersionError> {
-        fs::create_dir_all(&self.folder).map_err(|source| self.io(source))?;
+        let _alone = self.alone()?;
+        let numbers = self.numbers()?;
+        self.sweep(&numbers)?;
         let bytes = learner.state().to_bytes();
-        let mut next = self.numbers()?.into_iter().max().unwrap_or(0) + 1;
-        loop {
-            let version = Version {
-                name: format!("v{next}"),
-                by,
-                at: learner.at,
-                offset: learner.offset(),
-                rows: learner.state().rows(),
-                schema: learner.state().schema().clone(),
-                settings: learner.state().config().clone(),
-                base: learner.base.version.clone(),
-                gaps: learner.base.gaps.clone(),
-                digest: Digest::of(&bytes),
-                note: note.to_owned(),
-            };
-            // Whoever makes the file of bytes has the number; the description makes it a version.
-            match File::create_new(self.folder.join(format!("{}.policy", version.name))) {
-                Ok(mut file) => {
-                    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
-                    let at_home = learner.home.1.as_ref().map(|home| &home.schema);
-                    let map = learner.map.as_ref().filter(|map| Some(&map.schema) != at_home);
-                    let map = map.map(|map| map.projection.to_bytes());
-                    for (ending, content) in files.iter().copied().chain(map.as_deref().map(|map| (PROJECTION, map))) {
-                        let mut file =
-                            File::create(self.file(&version.name, ending)).map_err(|source| self.io(source))?;
-                        file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| self.io(source))?;
-                    }
-                    self.write_json(&format!("{}.json", version.name), &version)?;
-                    return Ok(version);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => next += 1,
-                Err(source) => return Err(self.io(source)),
+        let version = Version {
+            name: format!("v{}", numbers.into_iter().max().unwrap_or(0) + 1),
+            by,
+            at: learner.at,
+            offset: learner.offset(),
+            rows: learner.state().rows(),
+            schema: learner.state().schema().clone(),
+            settings: learner.state().config().clone(),
+            base: learner.base.version.clone(),
+            gaps: learner.base.gaps.clone(),
+            digest: Digest::of(&bytes),
+            note: note.to_owned(),
+        };
+        let at_home = learner.home.1.as_ref().map(|home| &home.schema);
+        let map = learner.map.as_ref().filter(|map| Some(&map.schema) != at_home);
+        let map = map.map(|map| map.projection.to_bytes());
+        let own = [("policy", bytes.as_slice())].into_iter().chain(map.as_deref().map(|map| (PROJECTION, map)));
+        for (ending, content) in own.chain(files.iter().copied()) {
+            self.write(&format!("{}.{ending}", version.name), content)?;
+        }
+        self.write_json(&format!("{}.json", version.name), &version)?;
+        Ok(version)
+    }
+
+    /// Removes what one that died has left: a file that was not put into its place, or that belongs to no version.
+    /// Only for whoever holds the lock: nobody else is writing then.
+    fn sweep(&self, numbers: &[u64]) -> Result<(), VersionError> {
+        let stray = |name: &str| {
+            name.starts_with(BESIDE)
+                || name.split_once('.').and_then(|(name, _)| number(name)).is_some_and(|n| !numbers.contains(&n))
+        };
+        for entry in fs::read_dir(&self.folder).map_err(|source| self.io(source))? {
+            let entry = entry.map_err(|source| self.io(source))?;
+            if entry.file_name().to_str().is_some_and(stray) {
+                fs::remove_file(entry.path()).map_err(|source| self.io(source))?;
             }
         }
+        Ok(())
     }
 
     /// Removes the oldest versions that the learner made by itself, but for the `kept` latest and those that were ever
-    /// put in force.
+    /// put in force or on trial.
     ///
     /// # Errors
     /// If the folder cannot be read or written.
     pub fn prune(&self, kept: usize) -> Result<(), VersionError> {
-        let history = self.history()?;
-        let used = |name: &str| history.iter().any(|activation| activation.version.as_deref() == Some(name));
+        let _alone = self.alone()?;
+        let (history, trials) = (self.history()?, self.trials()?);
+        let used = |name: &str| {
+            history.iter().any(|activation| activation.version.as_deref() == Some(name))
+                || trials.iter().any(|trial| trial.version == name)
+        };
         let own: Vec<Version> = self.list()?.into_iter().filter(|v| v.by == Maker::Learner && !used(&v.name)).collect();
         for version in own.iter().rev().skip(kept) {
             for ending in ["json", "policy", PROJECTION] {
@@ -326,7 +344,7 @@ impl Versions {
         if let Some(name) = &activation.version {
             self.state(&self.get(name)?)?;
         }
-        fs::create_dir_all(&self.folder).map_err(|source| self.io(source))?;
+        let _alone = self.alone()?;
         let mut history = self.history()?;
         history.push(activation);
         self.write_json(ACTIVE, &history)
@@ -368,11 +386,31 @@ impl Versions {
         }
     }
 
-    /// Beside its place, synced, renamed: a reader sees the old text or the new one.
+    /// The folder's lock, made with the folder when needed; free again when this is dropped, or its process dies.
+    pub(super) fn alone(&self) -> Result<File, VersionError> {
+        let lock = || {
+            fs::create_dir_all(&self.folder)?;
+            let file = File::create(self.folder.join(LOCK))?;
+            match file.lock() {
+                // A file system without locks: then one writer at a time is its user's to see to.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+                locked => locked.map(|()| file),
+            }
+        };
+        lock().map_err(|source| self.io(source))
+    }
+
+    /// For whoever holds the lock.
     pub(super) fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), VersionError> {
+        let text = serde_json::to_vec_pretty(value).map_err(|error| self.io(error.into()))?;
+        self.write(name, &text)
+    }
+
+    /// Beside its place, synced, renamed: a reader sees the old bytes or the new ones.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), VersionError> {
         let write = || {
-            let mut beside = tempfile::NamedTempFile::new_in(&self.folder)?;
-            serde_json::to_writer_pretty(&mut beside, value)?;
+            let mut beside = tempfile::Builder::new().prefix(BESIDE).tempfile_in(&self.folder)?;
+            beside.write_all(bytes)?;
             beside.as_file().sync_all()?;
             beside.persist(self.folder.join(name)).map_err(|error| error.error)?;
             File::open(&self.folder)?.sync_all()

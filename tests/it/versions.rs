@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use pointsman::base::Timestamp;
 use pointsman::learn::portrait::{ALL, Traffic, portrait};
-use pointsman::learn::{Activation, Config, Kept, Learner, Maker, Snapshots, VersionError, Versions, rebuild, start};
+use pointsman::learn::{
+    Activation, Config, Kept, Learner, Maker, Snapshots, Trial, VersionError, Versions, rebuild, start,
+};
 use pointsman::ledger::{Event, Ledger, MemoryLedger, SqliteLedger};
 use pointsman::policy::{self, Policy};
 use proptest::prelude::*;
@@ -138,16 +140,18 @@ proptest! {
 }
 
 #[test]
-fn only_the_learner_s_own_are_removed_and_never_one_that_was_in_force() {
+fn only_the_learner_s_own_are_removed_and_never_one_that_was_in_force_or_on_trial() {
     let folder = tempfile::tempdir().expect("a folder");
     let versions = Versions::of_data(folder.path());
     for by in [Maker::Learner, Maker::Hand, Maker::Learner, Maker::Learner, Maker::Learner, Maker::Trained] {
         versions.put(&fresh(), by, "").expect("writable");
     }
     versions.activate(in_force(Some("v1"), 0)).expect("writable");
+    let trial = Trial { version: "v3".to_owned(), after: 0, at: at(0), steps: Vec::new(), ended: None };
+    assert!(versions.begin_trial(trial).expect("writable"));
     versions.prune(1).expect("writable");
     let names: Vec<String> = versions.list().expect("readable").into_iter().map(|version| version.name).collect();
-    assert_eq!(names, ["v1", "v2", "v5", "v6"]);
+    assert_eq!(names, ["v1", "v2", "v3", "v5", "v6"], "v3 is on trial");
     assert_eq!(versions.put(&fresh(), Maker::Hand, "").expect("writable").name, "v7");
 }
 

@@ -2,6 +2,7 @@
 
 mod end_to_end;
 mod import;
+mod killed;
 mod maps;
 mod replay;
 mod train;
