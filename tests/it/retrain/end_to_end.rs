@@ -69,20 +69,32 @@ fn file(folder: &Path, name: &str, served: &[Served], policy: &str) -> PathBuf {
 }
 
 /// Asks, reads what the answer is worth, and says so.
-struct User {
+pub(super) struct User {
     http: reqwest::Client,
     base: String,
     asked: AtomicU64,
 }
 
 impl User {
-    async fn asks(&self, times: usize) {
+    /// One of the endpoint at this address.
+    pub(super) fn of(listener: &TcpListener) -> Self {
+        let base = format!("http://{}/v1", listener.local_addr().expect("bound"));
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { http, base, asked: AtomicU64::new(0) }
+    }
+
+    /// What the `n`-th prompt says.
+    pub(super) fn prompt(n: u64) -> String {
+        format!("What is {n} times {}?", n % 17)
+    }
+
+    pub(super) async fn asks(&self, times: usize) {
         futures::stream::iter(0..times).map(|_| self.turn()).buffer_unordered(8).collect::<Vec<()>>().await;
     }
 
     async fn turn(&self) {
         let n = self.asked.fetch_add(1, Ordering::Relaxed);
-        let prompt = format!("What is {n} times {}?", n % 17);
+        let prompt = Self::prompt(n);
         let body = json!({ "model": "auto", "messages": [{ "role": "user", "content": prompt }] });
         let response = self.post("chat/completions", &body).await;
         let decision = response.headers()["x-pointsman-decision"].to_str().expect("text").to_owned();
@@ -111,7 +123,7 @@ impl User {
     }
 
     /// Asks until the trial of this version is over.
-    async fn asks_until_over(&self, versions: &Versions) -> (Trial, u64) {
+    pub(super) async fn asks_until_over(&self, versions: &Versions) -> (Trial, u64) {
         let before = self.asked.load(Ordering::Relaxed);
         for _ in 0..60 {
             self.asks(50).await;
@@ -143,9 +155,7 @@ async fn a_better_policy_is_promoted_on_evidence_and_a_stale_one_is_rolled_back(
     let config = Config::load(Some(&old), &Environment::default()).expect("it is right");
     let app = App::start(config, folder.path(), Arc::new(|_| {})).await.expect("it starts");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let base = format!("http://{}/v1", listener.local_addr().expect("bound"));
-    let user =
-        User { http: reqwest::Client::builder().no_proxy().build().expect("a client"), base, asked: AtomicU64::new(0) };
+    let user = User::of(&listener);
     let gateway = Arc::clone(app.gateway());
     let versions = Versions::of_data(folder.path());
     let life = async {
