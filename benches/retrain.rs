@@ -7,18 +7,14 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use pointsman::base::{
-    Clock as _, DecisionId, DeploymentId, Digest, ModelId, SchemaId, Score, Seed, SystemClock, TenantId, Timestamp, Usd,
-};
-use pointsman::cache::CacheOutcome;
-use pointsman::chat::{Endpoint, FinishReason, Usage};
-use pointsman::dispatch::Attempt;
-use pointsman::embed::Origin;
-use pointsman::features::{CONTEXT, Context, Features, Intent, Needs};
-use pointsman::ledger::{
-    ArmRecord, Completed, Config, Decided, Event, Feedback, Ledger as _, Mode, Outcome, ScoreRecord, SqliteLedger,
-};
-use pointsman::policy::{Estimate, Prediction, Preferences, PromptCache, draw};
+use pointsman::base::{Clock as _, DeploymentId, ModelId, Seed, SystemClock, TenantId, Timestamp, Usd};
+use pointsman::features::Intent;
+use pointsman::ledger::{ArmRecord, Config, Decided, Event, Feedback, Ledger as _, SqliteLedger};
+use pointsman::policy::{Estimate, Prediction, Preferences, draw};
+
+#[expect(dead_code, reason = "the tests' samples; a bench needs some of them")]
+#[path = "../tests/it/samples.rs"]
+mod samples;
 
 const MODELS: [(&str, f64, f64); 4] =
     [("lab/mini", 0.62, 1e-5), ("lab/base", 0.72, 1e-4), ("lab/max", 0.8, 1e-3), ("other/code", 0.68, 2e-4)];
@@ -109,6 +105,7 @@ async fn fill(folder: &Path, decisions: u64) {
     ledger.flush().await.expect("flushed");
 }
 
+/// An answered and judged decision: four models, six intents, of which one goes best by a model of its own.
 fn events(n: u64, at: Timestamp) -> [Event; 3] {
     let seed = Seed(n);
     let intent = (seed.uniform("intent") * INTENTS.len() as f64) as usize;
@@ -120,107 +117,39 @@ fn events(n: u64, at: Timestamp) -> [Event; 3] {
     let worth = if chosen == favourite { worth + 0.15 } else { worth };
     let good = f64::from(u8::from(seed.uniform("good") < worth));
     let decided = decided(n, at, intent, &propensities, chosen);
-    let (id, tenant) = (decided.id, decided.tenant.clone());
+    let feedback = samples::feedback(n, at, "user", good, None);
+    let mut completed = samples::completed(n, at, 0, &["empty", "truncation", "refusal"].map(|channel| (channel, 1.0)));
     let deployment = decided.arms[chosen].deployment.clone();
-    let usage = Usage { prompt_tokens: Some(200), completion_tokens: Some(100 + n % 400), ..Usage::default() };
-    let completed = Completed {
-        id,
-        at,
-        tenant: tenant.clone(),
-        outcome: Outcome::Served,
-        stream: n.is_multiple_of(2),
-        cache: CacheOutcome::Miss,
-        reuse: None,
-        background: false,
-        served: Some(deployment.clone()),
-        model: Some(decided.arms[chosen].model.clone()),
-        attempts: vec![Attempt {
-            deployment,
-            error: None,
-            status: Some(200),
-            first_token_ms: Some(100.0 + (n % 50) as f64),
-            total_ms: 1_000.0 + (n % 500) as f64,
-            usage: Some(usage),
-            usage_estimated: false,
-            cost_usd: Some(Usd(cost)),
-        }],
-        usage: Some(usage),
-        usage_estimated: false,
-        cost_usd: Some(Usd(cost)),
-        first_token_ms: Some(101.0),
-        total_ms: 1_002.5,
-        overhead_ms: 0.3,
-        finish_reason: Some(FinishReason::Stop),
-        response_id: Some(format!("chatcmpl-{n}")),
-        scores: ["empty", "truncation", "refusal"]
-            .map(|channel| ScoreRecord { channel: channel.to_owned(), score: Score::ONE })
-            .into(),
-    };
-    let feedback = Feedback {
-        decision: id,
-        at,
-        tenant,
-        channel: "user".to_owned(),
-        score: Some(Score::new(good).expect("a score")),
-        comment: None,
-        key: None,
-    };
-    [Event::Decided(Box::new(decided)), Event::Completed(Box::new(completed)), Event::Feedback(Box::new(feedback))]
+    completed.tenant = decided.tenant.clone();
+    completed.model = Some(decided.arms[chosen].model.clone());
+    completed.served = Some(deployment.clone());
+    completed.attempts[0].deployment = deployment;
+    completed.attempts[0].cost_usd = Some(Usd(cost));
+    completed.cost_usd = Some(Usd(cost));
+    let feedback = Feedback { tenant: decided.tenant.clone(), ..feedback };
+    [samples::event(decided), samples::event(completed), samples::event(feedback)]
 }
 
 fn decided(n: u64, at: Timestamp, intent: usize, propensities: &[f64; 4], chosen: usize) -> Decided {
-    let seed = Seed(n);
-    let mut state = seed.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut x: Vec<f32> = (0..CONTEXT)
-        .map(|place| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let noise = (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5;
-            0.2 * noise + if place == intent + 1 { 0.5 } else { 0.0 }
-        })
-        .collect();
-    x[0] = 1.0;
+    let mut decided = samples::decided(n, at);
+    decided.tenant = TenantId::from(["red", "green", "blue"][(n % 3) as usize]);
+    decided.features.context.x[intent + 1] += 0.5;
+    decided.features.intent = Some(Intent { name: INTENTS[intent].to_owned(), probability: 0.9 });
+    decided.preferences = Preferences::default();
+    let arm = decided.arms[0].clone();
     let arms = MODELS.iter().zip(propensities).map(|((model, worth, cost), propensity)| ArmRecord {
         model: ModelId::from(*model),
         deployment: DeploymentId::from(format!("{model}@1")),
-        in_flight: (n % 7) as u32,
         propensity: *propensity,
-        prompt_cache: PromptCache::default(),
-        like: None,
         prediction: Prediction {
             quality: Estimate { mean: *worth, sd: 0.1 },
             cost: Some(Estimate { mean: *cost, sd: cost / 10.0 }),
             latency: Some(Estimate { mean: 1.2, sd: 0.4 }),
             utility: worth - 0.01,
         },
+        ..arm.clone()
     });
-    Decided {
-        id: DecisionId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n))),
-        at,
-        tenant: TenantId::from(["red", "green", "blue"][(n % 3) as usize]),
-        endpoint: Endpoint::ChatCompletions,
-        asked: "auto".to_owned(),
-        features: Features {
-            context: Context { schema: SchemaId::from("bench"), x, origin: Origin::Encoder },
-            needs: Needs { capabilities: Vec::new(), prompt_tokens: 200, max_tokens: None },
-            intent: Some(Intent { name: INTENTS[intent].to_owned(), probability: 0.9 }),
-            complexity: Some(0.4),
-            language: Some("eng".to_owned()),
-        },
-        vector: None,
-        preferences: Preferences::default(),
-        arms: arms.collect(),
-        excluded: std::collections::BTreeMap::new(),
-        chosen,
-        greedy: 1,
-        mode: Mode::Policy,
-        seed,
-        policy: "thompson/00000000/1".to_owned(),
-        catalog: Digest::of(b"catalogue"),
-        config: Digest::of(b"configuration"),
-        trial: None,
-        budgets: Vec::new(),
-        guard: None,
-    }
+    decided.arms = arms.collect();
+    (decided.chosen, decided.greedy) = (chosen, 1);
+    decided
 }
