@@ -23,9 +23,12 @@ fn main() {
         (set, table.clone(), projection.contexts(&table))
     });
     println!("error of the estimate at 1,000 events, logged with a floor of .01 ({} runs)", runs(400));
+    println!("  told all: DR with a reward model that was told every answer to every prompt of the other half");
+    println!("  prompts:  the error left when every answer to those 1,000 prompts is known; nobody comes below it");
+    println!("  lived:    the mean of 1,000 events that the target itself chose");
     println!(
-        "{:<16}{:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}",
-        "set", "target", "gain", "IPS", "SNIPS", "DM", "DR", "lived"
+        "{:<16}{:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}{:>7}",
+        "set", "target", "gain", "IPS", "SNIPS", "DM", "SNDR", "DRos", "DR", "told all", "prompts", "lived"
     );
     for (set, table, contexts) in &worlds {
         let world = Rehearsal::new(table, contexts, 0.01);
@@ -67,23 +70,23 @@ fn main() {
     }
 }
 
+const ESTIMATORS: [Estimator; 6] =
+    [Estimator::Ips, Estimator::Snips, Estimator::Direct, Estimator::SelfNormalisedDr, Estimator::Tuned, Estimator::Dr];
+
 fn errors(set: &str, world: &Rehearsal, target: &Target, lean: Lean, runs: usize, threads: usize) {
     let truth = world.served() + target.gain;
     let all = spread(runs, threads, &|| {}, |run| {
         let (rounds, _) = world.log(target, 1_000, 0.01, run as u64);
-        let estimate = |estimator: Estimator| estimator.estimate(&rounds).map_or(f64::NAN, |value| value - truth);
+        let off = |estimator: Estimator, rounds: &[_]| estimator.estimate(rounds).map_or(f64::NAN, |is| is - truth);
+        let told_all = off(Estimator::Dr, &world.log_told_all(target, 1_000, run as u64));
         let lived = world.lived(target, 1_000, (1 << 20) + run as u64) - truth;
-        [Estimator::Ips, Estimator::Snips, Estimator::Direct, Estimator::Dr]
-            .map(estimate)
-            .into_iter()
-            .chain([lived])
-            .collect::<Vec<_>>()
+        ESTIMATORS.map(|estimator| off(estimator, &rounds)).into_iter().chain([told_all, lived]).collect::<Vec<_>>()
     });
     let error = |at: usize| (all.iter().map(|errors| errors[at].powi(2)).sum::<f64>() / runs as f64).sqrt();
     let lean = format!("{lean:?}");
     print!("{set:<16}{lean:<10}{:>8.4}", target.gain);
-    (0..4).for_each(|at| print!("{:>8.4}", error(at)));
-    println!("{:>10.4}", error(4));
+    (0..6).for_each(|at| print!("{:>8.4}", error(at)));
+    println!("{:>10.4}{:>9.4}{:>7.4}", error(6), world.of_prompts(target, 1_000), error(7));
 }
 
 /// How often a limit refuses logs that tell their probabilities in this way.

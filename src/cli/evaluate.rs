@@ -8,9 +8,8 @@ use super::study::{Study, fresh, study};
 use super::{Data, Failure};
 use crate::base::ModelId;
 use crate::config::Config;
-use crate::eval::ope::evaluate::Figure;
 use crate::eval::ope::page::{dollars, figure};
-use crate::eval::ope::{Candidate, Evaluation, Gate, Log, Options, Reward, evaluate, page};
+use crate::eval::ope::{Candidate, Evaluation, Figure, Gate, Judgement, Log, Options, Reward, evaluate, page};
 use crate::learn::{Channels, Versions};
 use crate::ledger::{Ledger as _, SqliteLedger};
 use crate::policy::{Snapshot, State};
@@ -201,7 +200,7 @@ fn gains(evaluation: &Evaluation) -> Table {
     table
 }
 
-fn segments(candidate: &crate::eval::ope::evaluate::Judgement) -> Table {
+fn segments(candidate: &Judgement) -> Table {
     let mut table = table(["by", "name", "rounds", "served", "gain (95 %)"]);
     for segment in &candidate.segments {
         let (name, rounds) = (segment.name.clone(), segment.rounds.to_string());
@@ -211,7 +210,7 @@ fn segments(candidate: &crate::eval::ope::evaluate::Judgement) -> Table {
     table
 }
 
-pub(super) fn grid(candidate: &crate::eval::ope::evaluate::Judgement) -> Table {
+pub(super) fn grid(candidate: &Judgement) -> Table {
     let mut table = table(["weight of cost", "quality (95 %)", "cost a request (95 %)", "support"]);
     for point in &candidate.grid {
         table.add_row([

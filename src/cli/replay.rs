@@ -6,7 +6,7 @@ use super::evaluate::How;
 use super::study::{Study, fresh, study};
 use super::{Data, Failure};
 use crate::config::{Config, Environment};
-use crate::eval::ope::evaluate::Figure;
+use crate::eval::ope::Figure;
 use crate::eval::ope::log::Logged;
 use crate::eval::ope::page::{dollars, figure};
 use crate::eval::ope::replay::{Period, Point, Under, period};

@@ -1,8 +1,8 @@
 //! The model card: what a version is, what it was learned from, and what it is worth, for people.
 
 use super::{Map, Trained, Tried};
-use crate::eval::ope::evaluate::{Evaluation, Figure, Judgement};
 use crate::eval::ope::page::{dollars, figure};
+use crate::eval::ope::{Evaluation, Figure, Judgement};
 use crate::policy::State;
 
 /// The card, in Markdown.

@@ -18,15 +18,18 @@
 pub mod bounds;
 pub mod estimate;
 pub mod evaluate;
+pub mod findings;
 pub mod gate;
 pub mod log;
 pub mod page;
 pub mod rehearse;
 pub mod replay;
+mod reward_model;
 pub mod weigh;
 
 pub use estimate::{Estimator, effective_sample_size, largest_weight};
-pub use evaluate::{Candidate, Evaluation, Options, compare, evaluate};
+pub use evaluate::{Candidate, Options, compare, evaluate};
+pub use findings::{Evaluation, Figure, Judgement};
 pub use gate::{Gate, Refusal, Verdict};
 pub use log::{LeftOut, Log, Logged, Reward};
 pub use page::page;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::bounds::Interval;
-use super::evaluate::{Evaluation, Figure, Judgement, Segment};
+use super::findings::{Evaluation, Figure, Judgement, Segment};
 use crate::eval::report::svg::{Bar, Line, STYLE, bars, escaped, lines};
 
 /// Segments drawn of each kind; the largest.

@@ -41,6 +41,7 @@ pub struct Rehearsal {
     score: Array2<f64>,
     logged: Vec<Vec<f64>>,
     predicted: Vec<Vec<f64>>,
+    told: Vec<Vec<f64>>,
     learned: Vec<usize>,
 }
 
@@ -81,11 +82,13 @@ impl Rehearsal {
             (0..world.arms.len()).for_each(|arm| world.teach(&mut all, row, arm));
         }
         let all = all.publish();
+        let told: Vec<Vec<f64>> = test.iter().map(|&row| world.expects(&all, row)).collect();
         Self {
             score: Array2::from_shape_fn((test.len(), world.arms.len()), |(i, arm)| world.score(test[i], arm)),
             logged: test.iter().map(|&row| logs(row)).collect(),
             predicted: test.iter().map(|&row| world.expects(&before, row)).collect(),
-            learned: test.iter().map(|&row| greatest(&world.expects(&all, row))).collect(),
+            learned: told.iter().map(|expected| greatest(expected)).collect(),
+            told,
         }
     }
 
@@ -169,16 +172,46 @@ impl Rehearsal {
         let rounds = (0..events)
             .map(|n| {
                 let seed = Seed(stream << 32 | n as u64);
-                let row = (seed.uniform("row") * self.logged.len() as f64) as usize;
-                let logged = &self.logged[row];
-                let arm = draw(logged, seed.uniform("arm"));
-                support.add(logged, &target.rows[row], floor);
-                let y = self.score[[row, arm]];
-                let said = told(logged);
-                Round::new(arm, y, &said, &target.rows[row], &self.predicted[row]).expect("the arms are the same")
+                let row = self.row(seed);
+                support.add(&self.logged[row], &target.rows[row], floor);
+                self.round(target, seed, &self.predicted, &told)
             })
             .collect();
         (rounds, support)
+    }
+
+    fn row(&self, seed: Seed) -> usize {
+        (seed.uniform("row") * self.logged.len() as f64) as usize
+    }
+
+    /// The round of this seed, its probabilities as they are told.
+    fn round(&self, target: &Target, seed: Seed, predicted: &[Vec<f64>], told: &impl Fn(&[f64]) -> Vec<f64>) -> Round {
+        let row = self.row(seed);
+        let logged = &self.logged[row];
+        let arm = draw(logged, seed.uniform("arm"));
+        let y = self.score[[row, arm]];
+        Round::new(arm, y, &told(logged), &target.rows[row], &predicted[row]).expect("the arms are the same")
+    }
+
+    /// The same rounds with another reward model: one that was told every answer to every prompt of the other half, more
+    /// than any log can tell.
+    ///
+    /// # Panics
+    /// Never: what is logged here has the arms it says.
+    #[must_use]
+    pub fn log_told_all(&self, target: &Target, events: usize, stream: u64) -> Vec<Round> {
+        (0..events).map(|n| self.round(target, Seed(stream << 32 | n as u64), &self.told, &<[f64]>::to_vec)).collect()
+    }
+
+    /// The error that is left to anybody: of so many prompts, drawn by chance, every answer is known, and the mean of
+    /// what the target would have got on them is still off the mean over all prompts by this much.
+    #[must_use]
+    pub fn of_prompts(&self, target: &Target, events: usize) -> f64 {
+        let of = |(i, p): (usize, &Vec<f64>)| p.iter().zip(self.score.row(i)).map(|(p, y)| p * y).sum::<f64>();
+        let worth: Vec<f64> = target.rows.iter().enumerate().map(of).collect();
+        let mean = worth.iter().sum::<f64>() / worth.len() as f64;
+        let variance = worth.iter().map(|worth| (worth - mean).powi(2)).sum::<f64>() / worth.len() as f64;
+        (variance / events as f64).sqrt()
     }
 
     /// The mean reward of so many events that the target itself chose: the error of this is nobody's fault.
@@ -186,7 +219,7 @@ impl Rehearsal {
     pub fn lived(&self, target: &Target, events: usize, stream: u64) -> f64 {
         let of = |n: usize| {
             let seed = Seed(stream << 32 | n as u64);
-            let row = (seed.uniform("row") * self.logged.len() as f64) as usize;
+            let row = self.row(seed);
             self.score[[row, draw(&target.rows[row], seed.uniform("arm"))]]
         };
         (0..events).map(of).sum::<f64>() / events as f64

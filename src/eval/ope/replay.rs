@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::evaluate::Figure;
+use super::findings::Figure;
 use super::gate::lift;
 use super::log::{Log, Logged, Reward};
 use super::weigh::{Replayed, expected, replay_listed, weigh};

@@ -1,0 +1,243 @@
+//! What a report says of a candidate: numbers, how far off they may be, and the words for the verdict.
+//!
+//! Everything here is made from weighed rounds alone. [`super::evaluate`] brings them together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Round;
+use super::bounds::{Interval, bootstrap, maurer_pontil_lower, normal_interval};
+use super::estimate::{Estimator, mean};
+use super::gate::{Refusal, Verdict, lift};
+use super::log::LeftOut;
+use crate::base::Seed;
+use crate::policy::evidence::MeanInterval;
+
+/// A number and how far off it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// The number.
+    pub mean: f64,
+    /// Its normal interval; `None` for fewer than two rounds.
+    pub interval: Option<Interval>,
+}
+
+impl Figure {
+    /// The mean of these, with its normal interval of this error probability; `None` for none.
+    #[must_use]
+    pub fn of(terms: &[f64], delta: f64) -> Option<Self> {
+        let mean = mean(terms.iter().copied());
+        mean.is_finite().then(|| Self { mean, interval: normal_interval(terms, delta) })
+    }
+}
+
+/// One estimator's word.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Estimated {
+    /// The estimator.
+    pub estimator: String,
+    /// What it says; `None` = the log says nothing of such a target.
+    pub value: Option<Figure>,
+}
+
+/// The gain over what served, in the ways to bound it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gain {
+    /// The paired doubly robust difference, with its normal interval.
+    pub normal: Figure,
+    /// The percentile bootstrap's interval. `None` beyond [`RESAMPLED`] rounds, where it is the normal one's.
+    pub bootstrap: Option<Interval>,
+    /// The empirical Bernstein interval: holds for every number of rounds.
+    pub bernstein: Option<Interval>,
+    /// The betting confidence sequence: holds at all times at once. `None` beyond [`BETTING`] rounds.
+    pub betting: Option<Interval>,
+}
+
+/// A part of the traffic.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Segment {
+    /// `tenant`, `intent` or `channel`.
+    pub by: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Rounds in it.
+    pub rounds: usize,
+    /// What served was worth there.
+    pub served: f64,
+    /// The candidate's gain there; in a channel, on that channel's own scale.
+    pub gain: Figure,
+}
+
+/// A policy under one weight of cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Quality given up for the dearest candidate's cost; `None` = the callers' own.
+    pub cost_weight: Option<f64>,
+    /// Quality, doubly robust.
+    pub quality: Figure,
+    /// US dollars a request, doubly robust; `None` = prices or costs are unknown.
+    pub cost: Option<Figure>,
+    /// The share of what it wants that the log tries.
+    pub support: f64,
+}
+
+/// A candidate, judged.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judgement {
+    /// Its name.
+    pub policy: String,
+    /// Every estimator's word.
+    pub estimates: Vec<Estimated>,
+    /// The gain over what served.
+    pub gain: Option<Gain>,
+    /// What it would have cost, US dollars a request.
+    pub cost: Option<Figure>,
+    /// How many rounds of weight 1 its rounds are worth.
+    pub effective_sample_size: f64,
+    /// Its largest weight.
+    pub largest_weight: f64,
+    /// The share of what it wants that the log tries.
+    pub support: f64,
+    /// Its gain by tenant, intent and channel.
+    pub segments: Vec<Segment>,
+    /// Its frontier of cost and quality.
+    pub grid: Vec<Point>,
+    /// `promote`, `keep` or `more`.
+    pub verdict: &'static str,
+    /// Why, in sentences.
+    pub why: Vec<String>,
+    /// About how many more events it takes to be certain, where more would help.
+    pub more: Option<u64>,
+    /// `(events, natural logarithm of the evidence)`.
+    pub evidence: Vec<(u64, f64)>,
+}
+
+/// How much of a model's answers was judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JudgedShare {
+    /// The model.
+    pub model: String,
+    /// Its whole answers.
+    pub answers: u64,
+    /// The share of them that was judged.
+    pub judged: f64,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// Decisions that were judged and can be weighed.
+    pub rounds: usize,
+    /// What counted as worth.
+    pub reward: String,
+    /// The floor under the logged probabilities that was promised.
+    pub floor: f64,
+    /// What served was worth.
+    pub served: Option<Figure>,
+    /// What it cost, US dollars a request.
+    pub served_cost: Option<Figure>,
+    /// What was left out.
+    pub left_out: LeftOut,
+    /// How much of each model's answers was judged: far apart, the judges choose, and all of this leans their way.
+    pub judged: Vec<JudgedShare>,
+    /// The evidence that the gate asked for, natural logarithm.
+    pub threshold: f64,
+    /// Every candidate.
+    pub candidates: Vec<Judgement>,
+}
+
+/// The estimators of the report.
+pub const ESTIMATORS: [Estimator; 7] = [
+    Estimator::Ips,
+    Estimator::Snips,
+    Estimator::Direct,
+    Estimator::Dr,
+    Estimator::SelfNormalisedDr,
+    Estimator::Switch(10.0),
+    Estimator::Tuned,
+];
+
+/// Rounds beyond which the betting sequence, a thousand bets a round, is not worth its time.
+pub const BETTING: usize = 20_000;
+/// Rounds beyond which nothing is resampled: a mean of so many is normal.
+pub const RESAMPLED: usize = 100_000;
+/// Draws of all resamples together, and resamples at most.
+const DRAWS: usize = 10_000_000;
+const RESAMPLES: usize = 1_000;
+
+/// The candidate's gain in each part of the traffic; `names` is the part of every round.
+pub(super) fn segments(by: &'static str, names: &[String], rounds: &[Round], delta: f64) -> Vec<Segment> {
+    let mut parts: BTreeMap<&str, Vec<&Round>> = BTreeMap::new();
+    for (name, round) in names.iter().zip(rounds) {
+        parts.entry(name).or_default().push(round);
+    }
+    let segment = |(name, rounds): (&str, Vec<&Round>)| {
+        let lifts: Vec<f64> = rounds.iter().map(|round| lift(round)).collect();
+        Some(Segment {
+            by,
+            name: name.to_owned(),
+            rounds: rounds.len(),
+            served: mean(rounds.iter().map(|round| round.reward)),
+            gain: Figure::of(&lifts, delta)?,
+        })
+    };
+    parts.into_iter().filter_map(segment).collect()
+}
+
+/// What an estimator says, with its interval.
+pub(super) fn estimated(estimator: &Estimator, rounds: &[Round], delta: f64) -> Estimated {
+    let mut terms = estimator.terms(rounds);
+    let value = Some(mean(terms.iter().copied())).filter(|value| value.is_finite()).map(|value| {
+        let norm = mean(rounds.iter().map(|round| round.weight));
+        // The spread of a ratio of two means is not that of its terms: the weights vary too, and take with them what
+        // the ratio is.
+        let ratio = match estimator {
+            Estimator::Snips => value,
+            Estimator::SelfNormalisedDr => value - mean(rounds.iter().map(|round| round.direct)),
+            _ => 0.0,
+        };
+        for (term, round) in terms.iter_mut().zip(rounds).filter(|_| ratio != 0.0) {
+            *term -= (round.weight / norm - 1.0) * ratio;
+        }
+        Figure { mean: value, interval: normal_interval(&terms, delta) }
+    });
+    Estimated { estimator: estimator.name(), value }
+}
+
+/// The gain over what served, bounded in every way; `None` for no rounds.
+pub(super) fn gain(rounds: &[Round], delta: f64) -> Option<Gain> {
+    let lifts: Vec<f64> = rounds.iter().map(lift).collect();
+    let normal = Figure::of(&lifts, delta)?;
+    // A gain lies within these of zero, whatever happens: known from the probabilities, not from the sample.
+    let reach = 1.0 + rounds.iter().map(|round| round.heaviest).fold(0.0, f64::max);
+    let against: Vec<f64> = lifts.iter().map(|lift| -lift).collect();
+    let bernstein = maurer_pontil_lower(&lifts, 2.0 * reach, delta / 2.0)
+        .zip(maurer_pontil_lower(&against, 2.0 * reach, delta / 2.0))
+        .map(|(lower, upper)| Interval { lower, upper: -upper });
+    let betting = (rounds.len() <= BETTING).then(|| {
+        let mut sequence = MeanInterval::new(delta);
+        lifts.iter().for_each(|lift| sequence.add((lift / reach + 1.0) / 2.0));
+        let (lower, upper) = sequence.bounds();
+        Interval { lower: (2.0 * lower - 1.0) * reach, upper: (2.0 * upper - 1.0) * reach }
+    });
+    let resamples = (DRAWS / lifts.len()).clamp(100, RESAMPLES);
+    let resampled = (lifts.len() <= RESAMPLED).then(|| bootstrap(&lifts, delta, resamples, Seed(1))).flatten();
+    Some(Gain { normal, bootstrap: resampled, bernstein, betting })
+}
+
+/// The verdict's name, its reasons, and how many more events it takes.
+pub(super) fn in_words(verdict: &Verdict) -> (&'static str, Vec<String>, Option<u64>) {
+    match verdict {
+        Verdict::Promote { after } => {
+            ("promote", vec![format!("it is better, which was certain after {after} events")], None)
+        }
+        Verdict::Keep(reasons) => ("keep", reasons.iter().map(Refusal::to_string).collect(), None),
+        Verdict::More { events: Some(events) } => (
+            "more",
+            vec![format!("not certain yet: about {events} more judged events like these are needed")],
+            Some(*events),
+        ),
+        Verdict::More { events: None } => ("keep", vec!["nothing points to a gain".to_owned()], None),
+    }
+}
