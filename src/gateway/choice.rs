@@ -7,6 +7,7 @@ use super::asked::Wanted;
 use super::budgets::{Hold, Purses};
 use super::guards::{self, Guards};
 use super::live::Deciding;
+use super::warmth::{Conversation, Warmth};
 use crate::base::{DeploymentId, Error, Kind, Seed, TenantId, Timestamp, Usd};
 use crate::catalog::Availability;
 use crate::dispatch::Plan;
@@ -72,6 +73,8 @@ pub(super) struct Bounds<'a> {
     pub(super) purses: &'a Purses,
     /// The rules of exploring.
     pub(super) guards: &'a Guards,
+    /// What providers have of its conversation.
+    pub(super) warm: (&'a Warmth, Conversation),
     /// Whether it is only asked what would be done: nothing is held back then, and nothing is counted.
     pub(super) dry: bool,
 }
@@ -91,7 +94,7 @@ pub(super) fn choose(
     seed: Seed,
     bounds: &Bounds<'_>,
 ) -> Result<Choice, Error> {
-    let (candidates, excluded) =
+    let (mut candidates, excluded) =
         policy::eligible(&wanted.catalog, &features.needs, &wanted.asked, availability, &wanted.preferences, seed);
     if candidates.is_empty() {
         return Err(nobody(&excluded, availability));
@@ -102,6 +105,9 @@ pub(super) fn choose(
         (_, 1) => Mode::Single,
         _ => Mode::Policy,
     };
+    let (warmth, conversation) = bounds.warm;
+    let stay = warmth.expect(conversation, features, &mut candidates, (&wanted.catalog, availability), bounds.now);
+    let stay = stay.filter(|_| mode == Mode::Policy && wanted.preferences.explore != Explore::Full);
     let rule = bounds.guards.rule(bounds.tenant).filter(|_| mode == Mode::Policy);
     let wished = wanted.preferences.explore;
     let explore = rule.map_or(wished, |rule| rule.at_most(wished));
@@ -109,7 +115,7 @@ pub(super) fn choose(
     let Bounds { purses, now, dry, .. } = bounds;
     let mut pace = if *dry { purses.look(*now) } else { purses.pace(*now) };
     let shadow_sees = shadow_sees.as_ref();
-    let choosing = Choosing { wanted, candidates: &candidates, deciding, shadow_sees, seed, bounds, mode };
+    let choosing = Choosing { wanted, candidates: &candidates, deciding, shadow_sees, seed, bounds, mode, stay };
     loop {
         let ask = Ask {
             context: &features.context,
@@ -146,38 +152,56 @@ struct Choosing<'a> {
     seed: Seed,
     bounds: &'a Bounds<'a>,
     mode: Mode,
+    /// The candidate that has the conversation.
+    stay: Option<usize>,
 }
 
+/// A conversation stays while another model is not ahead by more than so many standard deviations of both beliefs.
+const CLEARLY: f64 = 1.5;
+
 impl Choosing<'_> {
+    /// The candidate that the conversation stays with: it can serve, and none is clearly better here.
+    fn stays(&self, scored: &Scored) -> Option<usize> {
+        let stay = self.stay.filter(|arm| scored.excluded[*arm].is_none())?;
+        let (own, best) = (&scored.predictions[stay], &scored.predictions[scored.greedy]);
+        let doubt = CLEARLY * (own.quality.sd + best.quality.sd);
+        (best.utility - own.utility <= doubt).then_some(stay)
+    }
+
     /// Draws, as the guard allows, and holds the money back; `None` if it is not there any more.
     fn draw(&self, ask: &Ask<'_>, mut scored: Scored, excluded: BTreeMap<DeploymentId, Exclusion>) -> Option<Choice> {
-        let Self { wanted, candidates, deciding, shadow_sees, seed, bounds, mut mode } = *self;
+        let Self { wanted, candidates, deciding, shadow_sees, seed, bounds, mut mode, .. } = *self;
         let guard = bounds.guards.of(bounds.tenant).filter(|_| mode == Mode::Policy);
         // From the ruling to the count nobody else of this tenant decides.
         let mut guard = guard.as_ref().map(|guard| guard.lock());
         let mut preferences = *ask.preferences;
         let mut ruled = None;
+        let mut certain = self.stays(&scored);
+        if certain.is_some() {
+            mode = Mode::Held;
+        }
         if let Some(guard) = &guard {
             let model = guards::baseline(&wanted.catalog);
             let own = |arm: &usize| model == Some(&candidates[*arm].model) && scored.excluded[*arm].is_none();
             let baseline = (0..candidates.len()).find(own);
             let ruling = guard.ruling(baseline.map(|arm| &scored.predictions[arm]));
-            let forced = match (ruling, baseline) {
-                (Ruling::Free, _) => None,
+            let known = certain.unwrap_or(scored.greedy);
+            certain = match (ruling, baseline) {
+                (Ruling::Free, _) => certain,
                 (Ruling::Careful, Some(base))
-                    if !guard.surely_keeps(&scored.predictions[scored.greedy], &scored.predictions[base]) =>
+                    if !guard.surely_keeps(&scored.predictions[known], &scored.predictions[base]) =>
                 {
                     mode = Mode::Guarded;
                     Some(base)
                 }
-                _ => Some(scored.greedy),
+                _ => Some(known),
             };
-            if let Some(arm) = forced {
-                preferences.explore = Explore::Never;
-                scored.propensities.fill(0.0);
-                scored.propensities[arm] = 1.0;
-            }
             ruled = Some((ruling, baseline));
+        }
+        if let Some(arm) = certain {
+            preferences.explore = Explore::Never;
+            scored.propensities.fill(0.0);
+            scored.propensities[arm] = 1.0;
         }
         let chosen = policy::draw(&scored.propensities, seed.uniform(ARM_DRAW));
         let steps = policy::plan(&scored, chosen, candidates);

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::asked;
 use super::choice::{Bounds, choose};
+use super::warmth::Conversation;
 use super::wishes::Wishes;
 use super::{Gateway, Subject};
 use crate::admission::Caller;
@@ -81,7 +82,9 @@ impl Gateway {
         let shadow = deciding.shadow_sees(&features, request, embedding.as_ref());
         let purses = live.budgets.of(&caller.tenant);
         let (tenant, now) = (&caller.tenant, self.clock.now());
-        let bounds = Bounds { tenant, now, purses: &purses, guards: &live.guards, dry: true };
+        let conversation = Conversation::of(tenant, wishes.conversation.as_deref(), &request.view);
+        let warm = (&self.recorder.warmth, conversation);
+        let bounds = Bounds { tenant, now, purses: &purses, guards: &live.guards, warm, dry: true };
         let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed, &bounds)?;
         let arm = choice.arm().clone();
         Ok(DryRun {
@@ -129,6 +132,7 @@ fn in_words(arms: &[ArmRecord], chosen: usize, greedy: usize, mode: Mode) -> Str
     let name = &arm.deployment;
     match mode {
         Mode::Pinned => format!("`{name}` was asked for by name"),
+        Mode::Held => format!("the conversation stays with `{name}`, whose provider has it in its prompt cache"),
         Mode::Single => format!("`{name}` was the only candidate"),
         Mode::Guarded => format!("`{name}` is the baseline, and nothing else surely keeps the promise made of it"),
         Mode::Policy => {

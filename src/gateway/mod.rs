@@ -22,6 +22,7 @@ mod memory;
 mod record;
 mod reply;
 mod timed;
+mod warmth;
 mod wishes;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use crate::features::Extractor;
 use crate::ledger::Ledger;
 use crate::policy::Policy;
 use record::Recorder;
+use warmth::Warmth;
 
 /// The path's own settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,11 +70,22 @@ pub struct Config {
     /// refit the feature map. A vector is no text, but what a short prompt was about, and some of its words, can be
     /// guessed from it: keep such a ledger as you would keep the prompts. Off unless said.
     pub log_vectors: bool,
+    /// How long a provider is taken to keep a conversation in its prompt cache after its last use. 0 = prompt caches
+    /// are not reckoned with.
+    #[serde(with = "crate::base::duration")]
+    pub prompt_cache_lifetime: Duration,
+    /// Prompts of fewer tokens are not cached by providers.
+    pub prompt_cache_least_tokens: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { embedding_wait: Duration::from_millis(50), log_vectors: false }
+        Self {
+            embedding_wait: Duration::from_millis(50),
+            log_vectors: false,
+            prompt_cache_lifetime: Duration::from_mins(5),
+            prompt_cache_least_tokens: 1_024,
+        }
     }
 }
 
@@ -80,11 +93,16 @@ impl Config {
     /// What is wrong with it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         if self.embedding_wait > Duration::from_secs(10) {
             let found = crate::base::duration::format(self.embedding_wait);
-            return vec![Problem::new("embedding_wait", found, "at most 10s: every request may wait that long")];
+            problems.push(Problem::new("embedding_wait", found, "at most 10s: every request may wait that long"));
         }
-        Vec::new()
+        if self.prompt_cache_lifetime > Duration::from_hours(24) {
+            let found = crate::base::duration::format(self.prompt_cache_lifetime);
+            problems.push(Problem::new("prompt_cache_lifetime", found, "up to \"24h\"; \"0s\" = off"));
+        }
+        problems
     }
 }
 
@@ -143,6 +161,7 @@ impl Gateway {
             cache: Arc::clone(&cache),
             embedder: Arc::clone(&embedder),
             admission: Arc::clone(&admission),
+            warmth: Warmth::new(&config),
             after: TaskTracker::new(),
             open: AtomicUsize::new(0),
             appended: Notify::new(),

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::alike::{Lesson, Question};
 use super::choice::Choice;
 use super::live::Live;
+use super::warmth::{Conversation, Warmth};
 use super::{asked, count, evaluators};
 use crate::admission::{Admission, Caller, Ticket};
 use crate::base::{Clock, DecisionId, DeploymentId, Error, Kind, ModelId, Score, Seed, Timestamp, Usd};
@@ -40,6 +41,8 @@ pub(super) struct Recorder {
     pub(super) cache: Arc<Cache>,
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) admission: Arc<Admission>,
+    /// What providers have of the conversations.
+    pub(super) warmth: Warmth,
     /// The tasks that follow an answer; drained at the end of the process.
     pub(super) after: TaskTracker,
     /// Requests whose `Completed` is not yet appended.
@@ -73,6 +76,7 @@ impl Recorder {
             first_content: None,
             journal: Journal::default(),
             choice: None,
+            conversation: None,
             served: None,
             answer: None,
             cache: CacheOutcome::Bypass,
@@ -119,6 +123,8 @@ pub(super) struct Open {
     /// The calls made for it.
     pub(super) journal: Journal,
     pub(super) choice: Option<Choice>,
+    /// The conversation it is a turn of.
+    pub(super) conversation: Option<Conversation>,
     pub(super) served: Option<(DeploymentId, Option<ModelId>)>,
     pub(super) answer: Option<Answer>,
     pub(super) cache: CacheOutcome,
@@ -320,6 +326,9 @@ impl Open {
         let last = attempts.iter().rfind(|attempt| attempt.error.is_none());
         let from_cache = !self.cache.is_fresh();
         let (served, model) = self.served.take().map_or((None, None), |(served, model)| (Some(served), model));
+        if let Some(conversation) = self.conversation {
+            self.recorder.warmth.ended(conversation, &attempts, at);
+        }
         let cost_usd = Record::cost(&attempts);
         if let Some(hold) = self.choice.as_mut().and_then(|choice| choice.hold.take()) {
             hold.settle(cost_usd, at);

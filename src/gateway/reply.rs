@@ -24,7 +24,7 @@ pub struct Facts {
     pub deployment: Option<DeploymentId>,
     /// The model of that deployment.
     pub model: Option<ModelId>,
-    /// Why that one: `policy`, `single`, `pinned`, `guarded`, `fallback`, `cache`, `coalesced`.
+    /// Why that one: `policy`, `single`, `pinned`, `guarded`, `held`, `fallback`, `cache`, `coalesced`.
     pub reason: Option<&'static str>,
     /// The probability with which the first choice was drawn.
     pub propensity: Option<f64>,
@@ -228,6 +228,7 @@ fn made(record: &mut Record, served: DeploymentId, upstream_request_id: Option<S
         Mode::Single => "single",
         Mode::Pinned => "pinned",
         Mode::Guarded => "guarded",
+        Mode::Held => "held",
     });
     record.served = Some((served.clone(), model.clone()));
     // A stream's own attempt is not in the journal yet.

@@ -83,6 +83,8 @@ pub enum Mode {
     Pinned,
     /// The baseline, because the rules of exploring left nothing else.
     Guarded,
+    /// Nothing was decided: the conversation stays with its deployment, which has it in its prompt cache.
+    Held,
 }
 
 /// One candidate as the policy saw it.

@@ -38,6 +38,8 @@ pub(super) struct Plans {
     pub(super) cache: cache::Config,
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) policy: Option<Arc<dyn Policy>>,
+    pub(super) gateway: gateway::Config,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) change: fn(&mut Vec<Deployment>),
 }
 
@@ -48,6 +50,8 @@ impl Default for Plans {
             cache: cache::Config::default(),
             embedder: Arc::new(Lexical),
             policy: None,
+            gateway: gateway::Config::default(),
+            clock: Arc::new(SystemClock::new()),
             change: |_| {},
         }
     }
@@ -110,7 +114,7 @@ impl House {
     /// Models `a` (cheap) and `b` (dear), an alias `both`.
     pub(super) async fn with(usual: Act, plans: Plans) -> Self {
         let upstream = Upstream::start(usual).await;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let clock = plans.clock;
         let ledger = Arc::new(MemoryLedger::new());
         let mut deployments =
             vec![deployment("a", &upstream.base_url(), 1.0), deployment("b", &upstream.base_url(), 10.0)];
@@ -138,7 +142,7 @@ impl House {
             ledger: ledger.clone(),
             clock,
             seed: 7,
-            config: gateway::Config::default(),
+            config: plans.gateway,
         }));
         let router = pointsman::http::router(gateway.clone());
         Self { gateway, ledger, router, upstream }

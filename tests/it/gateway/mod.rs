@@ -13,3 +13,4 @@ mod mutated;
 mod routes;
 mod together;
 mod upstream;
+mod warmth;

@@ -1,0 +1,222 @@
+//! What providers still have of a conversation in their prompt caches, and what that is worth.
+//!
+//! A provider that has seen the beginning of a prompt a moment ago charges less for it. A router that sends every turn
+//! to another deployment throws this away, turn after turn. So the path remembers, for a while, which deployments had
+//! which conversation, and of how many tokens. Two things follow.
+//!
+//! - **Cost.** What of the prompt a deployment is expected to read from its cache, or to write to it, is part of the
+//!   cost that is predicted for it. How often a provider really had what it should have, and how much it charges as
+//!   written, is learned from the usage that it reports.
+//! - **Staying.** Where moving would cost something, a conversation is not decided anew on every turn: it stays with its
+//!   deployment, which is logged as `held`, with probability 1, and weighs in no evaluation. It is decided again when
+//!   the cache has run out, the deployment failed or cannot serve this turn, the task has changed, or another model is
+//!   clearly better here.
+//!
+//! A conversation is known by the name the caller gives it, else by how it begins: its system messages, its tools and
+//! its first user message, always those of one tenant. All of this is memory: a restart costs one cold turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+use super::Config;
+use crate::base::{DeploymentId, TenantId, Timestamp};
+use crate::catalog::{Availability, Catalog, Price};
+use crate::chat::{Role, Usage, View};
+use crate::dispatch::Attempt;
+use crate::features::Features;
+use crate::policy::{Candidate, PromptCache};
+
+/// Conversations remembered at once.
+const CONVERSATIONS: u64 = 100_000;
+/// How quickly a provider's habits are learned from what it reports.
+const FOLLOW: f64 = 0.2;
+
+/// Which conversation a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Conversation([u8; 16]);
+
+impl Conversation {
+    /// The one of this name, or the one that begins like this.
+    pub(super) fn of(tenant: &TenantId, name: Option<&str>, view: &View) -> Self {
+        let mut hasher = Sha256::new();
+        let mut put = |text: &str| {
+            hasher.update((text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        put(tenant.as_str());
+        if let Some(name) = name {
+            put("named");
+            put(name);
+        } else {
+            put("begins");
+            view.messages.iter().filter(|message| message.role == Role::System).for_each(|message| put(&message.text));
+            view.tools.iter().for_each(|tool| put(&tool.name));
+            let first = view.messages.iter().find(|message| message.role == Role::User);
+            put(first.map_or("", |message| &message.text));
+        }
+        let mut short = [0; 16];
+        short.copy_from_slice(&hasher.finalize()[..16]);
+        Self(short)
+    }
+}
+
+/// What is remembered of one conversation.
+#[derive(Clone, Debug, Default)]
+struct Trace {
+    /// Who had it.
+    had: Vec<Had>,
+    /// The task of the last decision.
+    intent: Option<String>,
+}
+
+/// A deployment that has read a conversation.
+#[derive(Clone, Debug)]
+struct Had {
+    deployment: DeploymentId,
+    at: Timestamp,
+    /// Tokens of the prompt that it read.
+    tokens: u64,
+}
+
+/// What a provider's reports say of its cache.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    /// Share of what should have been there that was.
+    hits: f64,
+    /// Share of the rest that was charged as written.
+    writes: f64,
+}
+
+impl Default for Habits {
+    /// Before it has reported any.
+    fn default() -> Self {
+        Self { hits: 0.9, writes: 0.0 }
+    }
+}
+
+/// The memory.
+pub(super) struct Warmth {
+    lifetime: Duration,
+    least_tokens: u64,
+    traces: Cache<Conversation, Arc<Mutex<Trace>>>,
+    habits: Cache<DeploymentId, Arc<Mutex<Habits>>>,
+}
+
+impl Warmth {
+    pub(super) fn new(config: &Config) -> Self {
+        let lifetime = config.prompt_cache_lifetime;
+        // A lifetime of 0 switches it off; the cache that then holds nothing wants a time all the same.
+        let idle = lifetime.max(Duration::from_secs(1));
+        Self {
+            lifetime,
+            least_tokens: u64::from(config.prompt_cache_least_tokens),
+            traces: Cache::builder().max_capacity(CONVERSATIONS).time_to_idle(idle).build(),
+            habits: Cache::builder().max_capacity(10_000).build(),
+        }
+    }
+
+    fn is_off(&self) -> bool {
+        self.lifetime.is_zero()
+    }
+
+    /// Puts in front the deployments that have the conversation, and says of each candidate what is expected of its
+    /// cache. Gives the candidate that the conversation should stay with, as long as nothing speaks against it.
+    pub(super) fn expect(
+        &self,
+        conversation: Conversation,
+        features: &Features,
+        candidates: &mut [Candidate],
+        (catalog, availability): (&Catalog, &Availability),
+        now: Timestamp,
+    ) -> Option<usize> {
+        if self.is_off() {
+            return None;
+        }
+        let trace = self.traces.get(&conversation).map(|trace| trace.lock().clone()).unwrap_or_default();
+        let had = |id: &DeploymentId| trace.had.iter().find(|had| had.deployment == *id && self.is_warm(had, now));
+        let prompt = f64::from(features.needs.prompt_tokens);
+        let mut stay: Option<(usize, Timestamp)> = None;
+        for (place, candidate) in candidates.iter_mut().enumerate() {
+            if had(&candidate.deployment).is_none()
+                && let Some(warm) = candidate.alternates.iter().position(|other| had(other).is_some())
+                && let Some(known) = catalog.deployment(candidate.alternates[warm].as_str())
+            {
+                std::mem::swap(&mut candidate.deployment, &mut candidate.alternates[warm]);
+                candidate.price.clone_from(&known.price);
+                candidate.like.clone_from(&known.like);
+                candidate.in_flight = availability.of(&known.id).in_flight;
+            }
+            let habits = self.habits.get(&candidate.deployment).map_or_else(Habits::default, |habits| *habits.lock());
+            let there = had(&candidate.deployment);
+            let read = there.map_or(0.0, |had| habits.hits * (had.tokens as f64).min(prompt));
+            candidate.prompt_cache = PromptCache { read, written: habits.writes * (prompt - read) };
+            if let Some(Had { at, .. }) = there
+                && candidate.price.as_ref().is_some_and(|price| moving_costs(price, read))
+                && stay.is_none_or(|(_, latest)| *at > latest)
+            {
+                stay = Some((place, *at));
+            }
+        }
+        let same_task = trace.intent.as_deref() == task(features);
+        stay.filter(|_| same_task).map(|(place, _)| place)
+    }
+
+    fn is_warm(&self, had: &Had, now: Timestamp) -> bool {
+        now.since(had.at) < self.lifetime && had.tokens >= self.least_tokens
+    }
+
+    /// A turn of the conversation was decided now.
+    pub(super) fn decided(&self, conversation: Conversation, features: &Features) {
+        if !self.is_off() {
+            self.traces.get_with(conversation, Arc::default).lock().intent = task(features).map(str::to_owned);
+        }
+    }
+
+    /// The calls of a turn have ended.
+    pub(super) fn ended(&self, conversation: Conversation, attempts: &[Attempt], now: Timestamp) {
+        if self.is_off() || attempts.is_empty() {
+            return;
+        }
+        let trace = self.traces.get_with(conversation, Arc::default);
+        let mut trace = trace.lock();
+        for attempt in attempts {
+            let place = trace.had.iter().position(|had| had.deployment == attempt.deployment);
+            let before = place.map(|place| trace.had.swap_remove(place));
+            // Who failed, or says nothing of its tokens, is not known to have anything.
+            let Some(usage) = attempt.usage.filter(|_| attempt.error.is_none() && !attempt.usage_estimated) else {
+                continue;
+            };
+            let Some(tokens) = usage.prompt_tokens else { continue };
+            let due = before.filter(|had| self.is_warm(had, now)).map(|had| had.tokens.min(tokens));
+            self.learn(&attempt.deployment, &usage, due);
+            trace.had.push(Had { deployment: attempt.deployment.clone(), at: now, tokens });
+        }
+    }
+
+    /// What a provider reports of a call for which it should have had so many tokens, if any. Not reported is not 0.
+    fn learn(&self, deployment: &DeploymentId, usage: &Usage, due: Option<u64>) {
+        let Some(prompt) = usage.prompt_tokens.filter(|tokens| *tokens >= self.least_tokens) else { return };
+        let habits = self.habits.get_with(deployment.clone(), Arc::default);
+        let mut habits = habits.lock();
+        if let (Some(due), Some(cached)) = (due, usage.cached_tokens) {
+            habits.hits += FOLLOW * ((cached as f64 / due as f64).min(1.0) - habits.hits);
+        }
+        if let Some(written) = usage.cache_write_tokens {
+            let rest = prompt.saturating_sub(usage.cached_tokens.unwrap_or(0)).max(1);
+            habits.writes += FOLLOW * ((written as f64 / rest as f64).min(1.0) - habits.writes);
+        }
+    }
+}
+
+fn task(features: &Features) -> Option<&str> {
+    features.intent.as_ref().map(|intent| intent.name.as_str())
+}
+
+/// Whether reading so many tokens from the cache is cheaper than not.
+fn moving_costs(price: &Price, read: f64) -> bool {
+    read > 0.0 && price.cached_input.is_some_and(|cached| cached < price.input)
+}
