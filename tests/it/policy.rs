@@ -461,6 +461,46 @@ fn who_is_clearly_behind_rests_but_only_on_requests_like_those_it_is_bad_at() {
 }
 
 #[test]
+fn a_new_model_is_taken_to_be_like_its_relative_at_a_capped_share_until_its_own_answers_say_what_it_is() {
+    let mut state = state(&Config::default());
+    let rows = |state: &mut State, model: u8, y: f64, count: u32| {
+        for i in 0..count {
+            let y = y + if i % 2 == 0 { 0.05 } else { -0.05 };
+            Row::Score { model, hour: 1, x: [0.0; 3], y, weight: 1.0 }.fold(state);
+        }
+    };
+    rows(&mut state, 0, 0.3, 200);
+    rows(&mut state, 1, 0.8, 200);
+    let context = context(&[]);
+    let like = |relative: Option<&str>| Candidate { like: relative.map(ModelId::from), ..candidate("m2", Some(1.0)) };
+    let score = |state: &State, new: Candidate| {
+        let candidates = [candidate("m0", Some(1.0)), candidate("m1", Some(1.0)), new];
+        state.publish().score(&ask(&context, &Preferences::BEST), &candidates)
+    };
+    let quality = |scored: &Scored, arm: usize| scored.predictions[arm].quality;
+
+    let related = score(&state, like(Some("m1")));
+    assert!((quality(&related, 2).mean - quality(&related, 1).mean).abs() < 1e-9, "{:?}", related.predictions);
+    assert!(quality(&related, 2).sd > 4.0 * quality(&related, 1).sd, "but far less is known of it");
+    let share = Config::default().newcomer_share;
+    assert!((related.propensities[2] - share).abs() < 0.01, "it would play more, and has its share: {related:?}");
+    for stranger in [like(None), like(Some("nobody"))] {
+        let strange = score(&state, stranger);
+        assert!(quality(&strange, 2).mean < quality(&related, 2).mean - 0.1, "{:?}", strange.predictions);
+    }
+
+    // As many answers of its own as the likeness is worth: half of the lead is left.
+    let lead =
+        |state: &State| quality(&score(state, like(Some("m1"))), 2).mean - quality(&score(state, like(None)), 2).mean;
+    let before = lead(&state);
+    rows(&mut state, 2, 0.3, 20);
+    assert!((0.4..0.7).contains(&(lead(&state) / before)), "{} of {before}", lead(&state));
+    rows(&mut state, 2, 0.3, 380);
+    let known = score(&state, like(Some("m1")));
+    assert!(quality(&known, 2).mean < 0.36, "its own answers have the word: {:?}", known.predictions);
+}
+
+#[test]
 fn a_model_that_silently_became_worse_is_found_and_learned_anew_and_late_words_on_before_weigh_less() {
     let mut state = state(&Config { half_life: Duration::ZERO, ..Config::default() });
     let model = ModelId::from("m0");
