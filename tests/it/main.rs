@@ -1,5 +1,6 @@
 //! Tests from outside: one binary, one module a subject.
 
+mod arms;
 mod bench;
 mod binary;
 mod cache;
@@ -20,4 +21,5 @@ mod reuse;
 mod samples;
 mod simulate;
 mod support;
+mod ulab;
 mod versions;

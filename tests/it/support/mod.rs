@@ -1,3 +1,4 @@
 //! What several subjects need.
 
+pub(crate) mod running;
 pub(crate) mod upstream;
