@@ -10,7 +10,22 @@ use pointsman::cli::{self, Cli};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What `println!` says when whoever read our output has seen enough, as `| head` does.
+const CLOSED: &str = "failed printing to stdout: Broken pipe";
+
+/// Ends the process in peace when its reader has gone, instead of by a panic and a trace.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|words| words.starts_with(CLOSED)) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_the_reader();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

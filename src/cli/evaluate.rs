@@ -8,7 +8,7 @@ use super::study::{Study, fresh, study};
 use super::{Data, Failure};
 use crate::base::ModelId;
 use crate::config::Config;
-use crate::eval::ope::page::{dollars, figure};
+use crate::eval::ope::words::{dollars, figure, or_unknown, signed, unpriced};
 use crate::eval::ope::{Candidate, Evaluation, Figure, Gate, Judgement, Log, Options, Reward, evaluate, page};
 use crate::learn::{Channels, Versions};
 use crate::ledger::{Ledger as _, SqliteLedger};
@@ -145,10 +145,12 @@ pub(super) fn say(evaluation: &Evaluation, json: bool) {
         println!("{}", serde_json::to_string_pretty(evaluation).unwrap_or_default());
         return;
     }
-    let served = evaluation.served.map_or_else(|| "?".to_owned(), figure);
-    let cost = evaluation.served_cost.map_or_else(|| "?".to_owned(), dollars);
+    let (served, cost) = (or_unknown(evaluation.served, figure), or_unknown(evaluation.served_cost, dollars));
     println!("{} judged decisions; worth by {}; {}", evaluation.rounds, evaluation.reward, evaluation.left_out);
     println!("served: quality {served}, cost {cost} a request");
+    if let Some(sentence) = unpriced(&evaluation.unpriced) {
+        println!("{sentence}");
+    }
     println!("{}", estimates(evaluation));
     println!("{}", gains(evaluation));
     if let Some(first) = evaluation.candidates.first() {
@@ -183,13 +185,13 @@ fn estimates(evaluation: &Evaluation) -> Table {
 
 fn gains(evaluation: &Evaluation) -> Table {
     let mut table =
-        table(["policy", "gain (95 %)", "for every n", "cost a request", "rounds worth", "largest weight", "support"]);
+        table(["policy", "gain (95 %)", "at all times", "cost a request", "rounds worth", "largest weight", "support"]);
     for candidate in &evaluation.candidates {
         let gain = candidate.gain.as_ref();
         let every = gain.and_then(|gain| gain.betting.or(gain.bernstein));
         table.add_row([
             candidate.policy.clone(),
-            gain.map_or_else(|| "?".to_owned(), |gain| figure(gain.normal)),
+            or_unknown(gain.map(|gain| gain.normal), signed),
             every.map_or_else(|| "?".to_owned(), |every| format!("{:+.3} to {:+.3}", every.lower, every.upper)),
             candidate.cost.map_or_else(|| "?".to_owned(), |cost| format!("${:.6}", cost.mean)),
             format!("{:.0}", candidate.effective_sample_size),
@@ -205,7 +207,7 @@ fn segments(candidate: &Judgement) -> Table {
     for segment in &candidate.segments {
         let (name, rounds) = (segment.name.clone(), segment.rounds.to_string());
         let served = format!("{:.4}", segment.served);
-        table.add_row([segment.by.to_owned(), name, rounds, served, figure(segment.gain)]);
+        table.add_row([segment.by.to_owned(), name, rounds, served, signed(segment.gain)]);
     }
     table
 }
@@ -216,7 +218,7 @@ pub(super) fn grid(candidate: &Judgement) -> Table {
         table.add_row([
             point.cost_weight.map_or_else(|| "the callers' own".to_owned(), |weight| weight.to_string()),
             figure(point.quality),
-            point.cost.map_or_else(|| "?".to_owned(), dollars),
+            or_unknown(point.cost, dollars),
             format!("{:.3}", point.support),
         ]);
     }

@@ -1,15 +1,17 @@
 //! `pointsman replay`: the logged period over again, under another configuration, price list or policy.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::evaluate::How;
 use super::study::{Study, fresh, study};
 use super::{Data, Failure};
+use crate::catalog::Catalog;
 use crate::config::{Config, Environment};
-use crate::eval::ope::Figure;
 use crate::eval::ope::log::Logged;
-use crate::eval::ope::page::{dollars, figure};
 use crate::eval::ope::replay::{Period, Point, Under, period};
+use crate::eval::ope::words::{dearer, dollars, figure, or_unknown as say, signed};
+use crate::eval::ope::{Figure, Log};
 use crate::gateway::DEFAULT_PRESET;
 use crate::learn::{Channels, Versions};
 use crate::ledger::{Ledger as _, SqliteLedger};
@@ -72,6 +74,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .transpose()?;
     let cut = kept.as_ref().map_or((ledger.last() as f64 * args.train) as u64, |(offset, _)| *offset);
     let Study { frozen, log, .. } = study(&ledger, learner, cut, args.how.at_most)?;
+    knows(&log, &config.catalog)?;
     let frozen = frozen.publish();
     let policy = kept.map_or_else(|| frozen.clone(), |(_, state)| state.publish());
     let options = args.how.options(&log, config.sections.policy.exploration_share)?;
@@ -86,6 +89,22 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         println!("{}", markdown(&replayed, !args.markdown));
     }
     verdict(&replayed, args, options.gate.support)
+}
+
+/// Whether the configuration lists anything that was a candidate in the log: a period in which nobody serves has no worth.
+fn knows(log: &Log, catalog: &Catalog) -> Result<(), Failure> {
+    let logged: BTreeSet<&str> =
+        log.decisions().flat_map(|logged| logged.arms.iter().map(|arm| arm.deployment.as_str())).collect();
+    if logged.is_empty() || logged.iter().any(|id| catalog.deployment(id).is_some()) {
+        return Ok(());
+    }
+    let some = |ids: &mut dyn Iterator<Item = &str>| ids.take(5).collect::<Vec<_>>().join(", ");
+    let listed = some(&mut catalog.deployments.iter().map(|deployment| deployment.id.as_str()));
+    Err(Failure::Usage(format!(
+        "nothing could be replayed: the log has {}, and the configuration lists {}; --config names the one to replay",
+        some(&mut logged.into_iter()),
+        if listed.is_empty() { "no deployment" } else { &listed }
+    )))
 }
 
 fn load(file: &std::path::Path) -> Result<Config, Failure> {
@@ -145,13 +164,12 @@ fn markdown(period: &Period, plain: bool) -> String {
         text += &format!("{first} to {last}: ");
     }
     text += &format!("{} decisions of chance, {} of them judged\n\n", period.answered, period.judged);
-    let say = |figure: Option<Figure>, words: fn(Figure) -> String| figure.map_or_else(|| "?".to_owned(), words);
     let first = period.frontier.first();
     text += "| | quality (95 %) | cost a request (95 %) |\n|---|---|---|\n";
     text += &format!("| served | {} | {} |\n", say(period.served_quality, figure), say(period.served_cost, dollars));
     let (quality, cost) = (first.and_then(|point| point.quality), first.and_then(|point| point.cost));
     text += &format!("| replayed | {} | {} |\n", say(quality, figure), say(cost, dollars));
-    text += &format!("| difference, paired | {} | {} |\n\n", say(period.gain, signed), say(period.dearer, dollars));
+    text += &format!("| difference, paired | {} | {} |\n\n", say(period.gain, signed), say(period.dearer, dearer));
     text += "| model | served | would serve |\n|---|---|---|\n";
     for part in &period.parts {
         text += &format!("| {} | {:.1} % | {:.1} % |\n", part.model, part.served * 100.0, part.would * 100.0);
@@ -169,11 +187,4 @@ fn markdown(period: &Period, plain: bool) -> String {
             &format!("\n{:.1} % of the decisions had none of these models as candidate.\n", period.unserved * 100.0);
     }
     text
-}
-
-fn signed(figure: Figure) -> String {
-    match figure.interval {
-        Some(interval) => format!("{:+.4} ({:+.4} to {:+.4})", figure.mean, interval.lower, interval.upper),
-        None => format!("{:+.4}", figure.mean),
-    }
 }

@@ -35,7 +35,8 @@ use crate::simulate::{self, Prompt, Served, Truth, World, prompts};
 /// would, and shows what is learned: who answers what, at which cost and quality, and what is saved against always
 /// asking the best model. Then it keeps serving until Ctrl-C.
 ///
-/// It starts knowing nothing, keeps nothing, and needs the network only to fetch the encoder the first time.
+/// It starts knowing nothing, keeps nothing unless --keep names a folder, and needs the network only to fetch the
+/// encoder the first time.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// End when the prompts are answered, instead of serving on.
@@ -56,6 +57,10 @@ pub struct Args {
     /// Listen here.
     #[arg(long, short, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8484")]
     listen: SocketAddr,
+    /// Keep what was logged in this folder, which must be new or empty, with a configuration beside it: there `train`,
+    /// `evaluate`, `replay` and `policy` work as on real traffic.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
     /// Do not fetch the encoder and do not use it: choose by the words of a prompt alone.
     #[arg(long)]
     no_encoder: bool,
@@ -72,9 +77,11 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
     config.sections.embed.enabled = !args.no_encoder;
     // On a slow machine the demonstration would rather wait for a vector than show what words alone can do.
     config.sections.gateway.embedding_wait = Duration::from_millis(100);
-    let folder = Folder::new().map_err(|error| Failure::Failed(format!("no temporary folder: {error}")))?;
+    // For `train`, which may refit the feature map then.
+    config.sections.gateway.log_vectors = args.keep.is_some();
+    let folder = args.keep.as_ref().map_or_else(Folder::new, |folder| Folder::kept(folder, &providers))?;
     let bar = EncoderBar::new();
-    let app = App::start(config, &folder.0, bar.progress()).await.map_err(Failure::failed)?;
+    let app = App::start(config, folder.as_ref(), bar.progress()).await.map_err(Failure::failed)?;
     let encoder = app.gateway().embedder().settled().await;
     bar.settled(&encoder);
 
@@ -89,6 +96,9 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
         };
         if args.json {
             println!("{}", run.json(args.seed, &encoder));
+        }
+        if let Some(folder) = &args.keep {
+            eprintln!("{}", what_next(folder));
         }
         if args.once {
             stop.cancel();
@@ -180,29 +190,62 @@ fn invitation(address: SocketAddr) -> String {
     )
 }
 
-/// A folder that is gone when this is.
-struct Folder(PathBuf);
+fn what_next(folder: &Path) -> String {
+    format!(
+        "What was logged is kept. Learn from it, and say what else would have been worth:\n\n  \
+         cd {}\n  pointsman train\n  pointsman evaluate --html gate.html\n  pointsman replay\n",
+        folder.display()
+    )
+}
+
+/// Where the data of the demonstration is: a temporary folder that is gone when this is, or one to keep.
+enum Folder {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
 
 impl Folder {
-    fn new() -> std::io::Result<Self> {
-        let name = format!("pointsman-demo-{}", uuid::Uuid::new_v4().simple());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
+    fn new() -> Result<Self, Failure> {
+        let made = tempfile::Builder::new().prefix("pointsman-demo-").tempdir();
+        made.map(Self::Temporary).map_err(|error| Failure::Failed(format!("no temporary folder: {error}")))
+    }
+
+    /// A new or empty folder, with a configuration that lists these providers.
+    fn kept(folder: &Path, providers: &[Served]) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::Failed(format!("--keep {}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        if std::fs::read_dir(folder).map_err(failed)?.next().is_some() {
+            return Err(Failure::Usage(format!("--keep {}: expected a new or an empty folder", folder.display())));
+        }
+        std::fs::write(folder.join("pointsman.toml"), configuration(providers)).map_err(failed)?;
+        Ok(Self::Kept(folder.to_owned()))
     }
 }
 
 impl AsRef<Path> for Folder {
     fn as_ref(&self) -> &Path {
-        &self.0
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(folder) => folder,
+        }
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Nothing depends on its being gone.
-        let _ = std::fs::remove_dir_all(&self.0);
+/// The configuration under which the kept log was made: the simulated providers, which are gone, at their prices.
+fn configuration(providers: &[Served]) -> String {
+    let mut text = String::from(
+        "# Of `pointsman demo --keep`. Its simulated providers are gone; what they answered is in the ledger here.\n\
+         version = 1\ndata = \".\"\n\n[gateway]\nlog_vectors = true\n",
+    );
+    for Served { provider, base_url } in providers {
+        let (name, model, price) = (&provider.name, &provider.models[0], &provider.price);
+        text += &format!(
+            "\n[providers.{name}]\nbase_url = \"{base_url}\"\n\n[[deployments]]\nid = \"{name}\"\nprovider = \
+             \"{name}\"\nname = \"{model}\"\nmodel = \"{model}\"\nprice = {{ input = {:?}, output = {:?} }}\n",
+            price.input, price.output
+        );
     }
+    text
 }
 
 #[cfg(test)]
@@ -210,6 +253,27 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_kept_configuration_lists_the_deployments_of_the_demonstration_at_their_prices() {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let world: Arc<dyn Truth> = Arc::new(World::new(1));
+        let providers = simulate::serve(world, 1, &tasks, &stop).await.expect("ports are to be had");
+        stop.cancel();
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("kept");
+        drop(Folder::kept(&place, &providers).map_err(|failure| failure.to_string()).expect("a new folder"));
+        let config = Config::load(Some(&place.join("pointsman.toml")), &Environment::default()).expect("it is right");
+        let told = |catalog: &Catalog| {
+            let mut told: Vec<_> =
+                catalog.deployments.iter().map(|d| (d.id.clone(), d.model.clone(), d.price.clone())).collect();
+            told.sort_by(|a, b| a.0.cmp(&b.0));
+            told
+        };
+        let expected = Catalog::new(providers.iter().map(deployment).collect(), Default::default(), None);
+        assert_eq!(told(&config.catalog), told(&expected));
+        assert!(Folder::kept(&place, &providers).is_err(), "what is there is not written over");
+    }
 
     #[test]
     fn every_prompt_comes_once_before_any_comes_twice_and_then_in_another_order() {

@@ -72,9 +72,11 @@ fn may(folder: &Folder, version: &Version, now: bool) -> Result<(), Failure> {
         Some("keep") => Err(Failure::Keep(format!("{}: {}; {hint}", version.name, why()))),
         // A part of the traffic brings the evidence that the log lacks; all of it asks for that first.
         _ if !now => Ok(()),
-        Some(_) => {
-            Err(Failure::More(format!("{}: {}; without --now a part of the traffic tells", version.name, why())))
-        }
+        Some(_) => Err(Failure::More(format!(
+            "{}: {}; without --now a part of the traffic tells, {hint}",
+            version.name,
+            why()
+        ))),
         None => Err(Failure::More(format!(
             "{}: it was never judged on a log; without --now a part of the traffic tells; {hint}",
             version.name

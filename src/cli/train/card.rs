@@ -1,8 +1,8 @@
 //! The model card: what a version is, what it was learned from, and what it is worth, for people.
 
 use super::{Map, Trained, Tried};
-use crate::eval::ope::page::{dollars, figure};
-use crate::eval::ope::{Evaluation, Figure, Judgement};
+use crate::eval::ope::words::{dollars, figure, or_unknown, signed};
+use crate::eval::ope::{Evaluation, Judgement};
 use crate::policy::State;
 
 /// The card, in Markdown.
@@ -63,17 +63,17 @@ fn held_out(evaluation: &Evaluation) -> String {
         evaluation.rounds,
         evaluation.reward,
         evaluation.left_out,
-        evaluation.served.map_or_else(|| "?".to_owned(), figure),
-        evaluation.served_cost.map_or_else(|| "?".to_owned(), dollars),
+        or_unknown(evaluation.served, figure),
+        or_unknown(evaluation.served_cost, dollars),
     );
     for candidate in &evaluation.candidates {
         let robust = candidate.estimates.iter().find(|estimate| estimate.estimator == "DR");
         card += &format!(
             "| {} | {} | {} | {} | {:.0} | {:.3} | {} |\n",
             candidate.policy,
-            robust.and_then(|robust| robust.value).map_or_else(|| "?".to_owned(), figure),
-            candidate.gain.as_ref().map_or_else(|| "?".to_owned(), |gain| signed(gain.normal)),
-            candidate.cost.map_or_else(|| "?".to_owned(), dollars),
+            or_unknown(robust.and_then(|robust| robust.value), figure),
+            or_unknown(candidate.gain.as_ref().map(|gain| gain.normal), signed),
+            or_unknown(candidate.cost, dollars),
             candidate.effective_sample_size,
             candidate.support,
             candidate.verdict,
@@ -99,11 +99,4 @@ fn segments(trained: &Judgement) -> String {
         );
     }
     card
-}
-
-fn signed(figure: Figure) -> String {
-    match figure.interval {
-        Some(interval) => format!("{:+.4} ({:+.4} to {:+.4})", figure.mean, interval.lower, interval.upper),
-        None => format!("{:+.4}", figure.mean),
-    }
 }

@@ -131,9 +131,10 @@ const LAMBDAS: [f64; 8] = [f64::INFINITY, 10_000.0, 1_000.0, 100.0, 30.0, 10.0, 
 
 /// How many rounds of weight 1 the weighed rounds are worth: `(sum w)^2 / sum w^2`; 0 where all weights are 0.
 #[must_use]
-pub fn effective_sample_size(rounds: &[Round]) -> f64 {
-    let sum: f64 = rounds.iter().map(|round| round.weight).sum();
-    let squares: f64 = rounds.iter().map(|round| round.weight * round.weight).sum();
+pub fn effective_sample_size<'a>(rounds: impl IntoIterator<Item = &'a Round>) -> f64 {
+    let (sum, squares) = rounds
+        .into_iter()
+        .fold((0.0, 0.0), |(sum, squares), round| (sum + round.weight, squares + round.weight * round.weight));
     if squares > 0.0 { sum * sum / squares } else { 0.0 }
 }
 

@@ -3,16 +3,19 @@
 //! Two reward models fill in what was not tried ([`super::reward_model`]). The gate bets with the frozen one, so that
 //! every bet was possible at its time; the estimates use the cross-fitted one.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
 use super::estimate::{Estimator, effective_sample_size, largest_weight};
 use super::findings::{
-    ESTIMATORS, Evaluation, Figure, JudgedShare, Judgement, Point, Segment, estimated, gain, in_words, segments,
+    ESTIMATORS, Evaluation, Figure, JudgedShare, Judgement, Point, Segment, TOLD, estimated, gain, segments,
 };
 use super::gate::{Gate, Told};
 use super::log::{Log, Logged, Reward};
-use super::reward_model::{Expected, cross_fitted, expectations};
+use super::reward_model::{Expected, cross_fitted, expectations, on_scale_of};
 use super::weigh::{Replayed, propensities, replay, weigh};
+use super::words::in_words;
 use super::{Round, Unusable};
 use crate::base::ModelId;
 use crate::catalog::Catalog;
@@ -61,7 +64,7 @@ pub fn evaluate(
     options: &Options,
 ) -> Result<Evaluation, Unusable> {
     let (judged, left_out) = log.judged(&options.reward, channels);
-    let bench = Bench {
+    let mut bench = Bench {
         frozen: expectations(&frozen.publish(), &judged),
         crossed: cross_fitted(frozen, &judged),
         gate: Gate { alpha: options.gate.alpha / candidates.len().max(1) as f64, ..options.gate },
@@ -70,7 +73,17 @@ pub fn evaluate(
         channels,
         catalog,
         options,
+        costs: None,
     };
+    let mut judgements = Vec::new();
+    for (name, candidate) in candidates {
+        let replayed = bench.replayed(*candidate, None);
+        judgements.push(bench.judge(name, *candidate, &replayed)?);
+        // What an answer of a model costs is no matter of who chooses it: the first policy's word on it serves for all.
+        if bench.costs.is_none() && matches!(candidate, Candidate::Policy(_)) {
+            bench.costs = Some(replayed.into_iter().map(|replayed| replayed.cost).collect());
+        }
+    }
     let rewards: Vec<f64> = judged.iter().map(|(_, reward)| *reward).collect();
     let costs: Vec<f64> = judged.iter().filter_map(|(logged, _)| logged.cost).collect();
     let judged_of_model = log.judged_of_model(&options.reward, channels).into_iter();
@@ -80,6 +93,7 @@ pub fn evaluate(
         floor: options.gate.floor,
         served: Figure::of(&rewards, options.delta),
         served_cost: Figure::of(&costs, options.delta),
+        unpriced: unpriced(&judged, catalog),
         left_out,
         judged: judged_of_model
             .map(|(model, (answers, judged))| JudgedShare {
@@ -89,10 +103,7 @@ pub fn evaluate(
             })
             .collect(),
         threshold: -bench.gate.alpha.ln(),
-        candidates: candidates
-            .iter()
-            .map(|(name, candidate)| bench.judge(name, *candidate))
-            .collect::<Result<_, Unusable>>()?,
+        candidates: judgements,
     })
 }
 
@@ -137,24 +148,26 @@ struct Bench<'a> {
     catalog: &'a Catalog,
     gate: Gate,
     options: &'a Options,
+    /// What the answers of every arm are expected to cost.
+    costs: Option<Vec<Box<[f64]>>>,
 }
 
 impl Bench<'_> {
-    fn judge(&self, name: &str, candidate: Candidate<'_>) -> Result<Judgement, Unusable> {
+    fn judge(&self, name: &str, candidate: Candidate<'_>, replayed: &[Replayed]) -> Result<Judgement, Unusable> {
         let delta = self.options.delta;
-        let replayed = self.replayed(candidate, None);
         let target = |at: usize, _: &Logged| &replayed[at].target;
         let (rounds, support) = weigh(self.judged, self.gate.floor, target, |at, _| &self.crossed[at])?;
         let (betted, _) = weigh(self.judged, self.gate.floor, target, |at, _| &self.frozen[at])?;
         let support = support.share().unwrap_or(0.0);
-        let spending = Spending::of(self.judged, &replayed, delta);
+        let spending = Spending::of(self.judged, replayed, delta);
         let by = [("tenant", self.names(|logged| logged.tenant.as_str())), ("intent", self.names(intent))];
-        let divided = by.each_ref().map(|(_, names)| names.clone());
+        let named = |(by, names): &(&str, Vec<String>)| names.iter().map(|name| format!("{by} {name}")).collect();
+        let divided: [Vec<String>; 2] = by.each_ref().map(named);
         let told = Told { covered: support, segments: &divided, spend: spending.as_ref().and_then(|s| s.least_times) };
         let ruling = self.gate.judge(&betted, &told);
         let mut segments: Vec<Segment> =
             by.iter().flat_map(|(by, names)| segments(by, names, &rounds, delta)).collect();
-        segments.extend(self.by_channel(&replayed)?);
+        segments.extend(self.by_channel(replayed)?);
         let mut grid = vec![self.point(None, &rounds, spending.as_ref(), support)].into_iter().flatten().collect();
         if let Candidate::Policy(_) = candidate {
             self.along_the_grid(candidate, &mut grid)?;
@@ -179,11 +192,12 @@ impl Bench<'_> {
 
     fn replayed(&self, candidate: Candidate<'_>, cost_weight: Option<f64>) -> Vec<Replayed> {
         let weight = cost_weight.map(CostWeight::Relative);
-        let of = |logged: &Logged| match candidate {
+        let cost = |at: usize| self.costs.as_ref().map(|costs| costs[at].clone());
+        let of = |at: usize, logged: &Logged| match candidate {
             Candidate::Policy(policy) => replay(policy, logged, self.catalog, weight),
-            Candidate::Always(model) => always(model, logged),
+            Candidate::Always(model) => always(model, logged, cost(at)),
         };
-        self.judged.par_iter().map(|(logged, _)| of(logged)).collect()
+        self.judged.par_iter().enumerate().map(|(at, (logged, _))| of(at, logged)).collect()
     }
 
     fn names<'n>(&'n self, name: impl Fn(&'n Logged) -> &'n str) -> Vec<String> {
@@ -195,15 +209,14 @@ impl Bench<'_> {
         let mut segments = Vec::new();
         for channel in self.log.channels() {
             let reward = Reward::Channel(channel.clone());
-            let spoken: Vec<(usize, f64)> = self
-                .judged
-                .iter()
-                .enumerate()
-                .filter_map(|(at, (logged, _))| Some((at, self.log.reward(logged, &reward, self.channels)?)))
+            let judged = self.judged.iter().enumerate();
+            let spoken: Vec<(usize, &Logged, f64)> = judged
+                .filter_map(|(at, (logged, _))| Some((at, *logged, self.log.reward(logged, &reward, self.channels)?)))
                 .collect();
-            let rows: Vec<(&Logged, f64)> = spoken.iter().map(|&(at, reward)| (self.judged[at].0, reward)).collect();
+            let predicted = on_scale_of(&self.crossed, &spoken);
+            let rows: Vec<(&Logged, f64)> = spoken.iter().map(|&(_, logged, score)| (logged, score)).collect();
             let target = |row: usize, _: &Logged| &replayed[spoken[row].0].target;
-            let (rounds, _) = weigh(&rows, 0.0, target, |row, _| &self.crossed[spoken[row].0])?;
+            let (rounds, _) = weigh(&rows, 0.0, target, |row, _| &predicted[row])?;
             let names = vec![channel.clone(); rounds.len()];
             segments.extend(self::segments("channel", &names, &rounds, self.options.delta));
         }
@@ -233,16 +246,23 @@ impl Bench<'_> {
     }
 }
 
+fn unpriced(judged: &[(&Logged, f64)], catalog: &Catalog) -> Vec<String> {
+    let seen: BTreeSet<&str> =
+        judged.iter().flat_map(|(logged, _)| logged.arms.iter().map(|arm| arm.deployment.as_str())).collect();
+    let priced = |id: &str| catalog.deployment(id).is_some_and(|deployment| deployment.price.is_some());
+    seen.into_iter().filter(|id| !priced(id)).map(str::to_owned).collect()
+}
+
 fn intent(logged: &Logged) -> &str {
     logged.intent.as_deref().unwrap_or("no intent")
 }
 
-fn always(model: &ModelId, logged: &Logged) -> Replayed {
+fn always(model: &ModelId, logged: &Logged, cost: Option<Box<[f64]>>) -> Replayed {
     let alone: Box<[f64]> = logged.arms.iter().map(|arm| f64::from(u8::from(arm.model == *model))).collect();
     let there = alone.iter().sum::<f64>();
     // Two deployments of one model share its traffic.
     let target = if there > 0.0 { alone.iter().map(|p| p / there).collect() } else { propensities(logged).into() };
-    Replayed { cost: logged.arms.iter().map(|_| f64::NAN).collect(), target }
+    Replayed { cost: cost.unwrap_or_else(|| logged.arms.iter().map(|_| f64::NAN).collect()), target }
 }
 
 /// What a candidate would have cost.
@@ -253,18 +273,27 @@ struct Spending {
 }
 
 impl Spending {
-    /// Doubly robust on dollars, over the rounds where costs are known.
+    /// Doubly robust on dollars, over the rounds where costs are known. `None` = no cost is known; or neither what an
+    /// answer is expected to cost, nor enough answers that the candidate would have chosen.
     fn of(judged: &[(&Logged, f64)], replayed: &[Replayed], delta: f64) -> Option<Self> {
         let mut costs = Vec::new();
-        let mut served = 0.0;
+        let (mut served, mut guessed) = (0.0, true);
+        let (mut weights, mut squares) = (0.0, 0.0);
         for ((logged, _), Replayed { target, cost: expected }) in judged.iter().zip(replayed) {
             let Some(cost) = logged.cost else { continue };
             let known = expected.iter().zip(target).all(|(cost, p)| *p == 0.0 || cost.is_finite());
             let weight = target[logged.chosen] / logged.arms[logged.chosen].propensity;
             let direct: f64 = expected.iter().zip(target).filter(|(_, p)| **p > 0.0).map(|(c, p)| c * p).sum();
             let guess = expected[logged.chosen];
-            costs.push(if known && guess.is_finite() { direct + weight * (cost - guess) } else { weight * cost });
+            let known = known && (weight == 0.0 || guess.is_finite());
+            let rest = if weight > 0.0 { weight * (cost - guess) } else { 0.0 };
+            costs.push(if known { direct + rest } else { weight * cost });
+            guessed &= known;
+            (weights, squares) = (weights + weight, squares + weight * weight);
             served += cost;
+        }
+        if !guessed && weights * weights < TOLD * squares.max(f64::MIN_POSITIVE) {
+            return None;
         }
         let cost = Figure::of(&costs, delta)?;
         let served = served / costs.len() as f64;

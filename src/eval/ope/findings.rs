@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::Round;
 use super::bounds::{Interval, bootstrap, maurer_pontil_lower, normal_interval};
-use super::estimate::{Estimator, mean};
-use super::gate::{Refusal, Verdict, lift};
+use super::estimate::{Estimator, effective_sample_size, mean};
+use super::gate::lift;
 use super::log::LeftOut;
 use crate::base::Seed;
 use crate::policy::evidence::MeanInterval;
@@ -65,7 +65,8 @@ pub struct Segment {
     pub rounds: usize,
     /// What served was worth there.
     pub served: f64,
-    /// The candidate's gain there; in a channel, on that channel's own scale.
+    /// The candidate's gain there, without an interval where the rounds are worth fewer than [`TOLD`]; in a channel, on
+    /// that channel's own scale.
     pub gain: Figure,
 }
 
@@ -89,9 +90,9 @@ pub struct Judgement {
     pub policy: String,
     /// Every estimator's word.
     pub estimates: Vec<Estimated>,
-    /// The gain over what served.
+    /// The gain over what served; `None` = the log says nothing of it, as its rounds are worth fewer than [`TOLD`].
     pub gain: Option<Gain>,
-    /// What it would have cost, US dollars a request.
+    /// What it would have cost, US dollars a request; `None` = prices or costs are unknown, or the log says too little.
     pub cost: Option<Figure>,
     /// How many rounds of weight 1 its rounds are worth.
     pub effective_sample_size: f64,
@@ -137,6 +138,8 @@ pub struct Evaluation {
     pub served: Option<Figure>,
     /// What it cost, US dollars a request.
     pub served_cost: Option<Figure>,
+    /// Deployments in the log whose prices are not known.
+    pub unpriced: Vec<String>,
     /// What was left out.
     pub left_out: LeftOut,
     /// How much of each model's answers was judged: far apart, the judges choose, and all of this leans their way.
@@ -158,6 +161,9 @@ pub const ESTIMATORS: [Estimator; 7] = [
     Estimator::Tuned,
 ];
 
+/// Rounds of weight 1 below which the log says nothing of a target by itself: what there is, is the reward model's word,
+/// and how far off that may be is not known.
+pub const TOLD: f64 = 10.0;
 /// Rounds beyond which the betting sequence, a thousand bets a round, is not worth its time.
 pub const BETTING: usize = 20_000;
 /// Rounds beyond which nothing is resampled: a mean of so many is normal.
@@ -174,12 +180,14 @@ pub(super) fn segments(by: &'static str, names: &[String], rounds: &[Round], del
     }
     let segment = |(name, rounds): (&str, Vec<&Round>)| {
         let lifts: Vec<f64> = rounds.iter().map(|round| lift(round)).collect();
+        let gain = Figure::of(&lifts, delta)?;
+        let told = effective_sample_size(rounds.iter().copied()) >= TOLD;
         Some(Segment {
             by,
             name: name.to_owned(),
             rounds: rounds.len(),
             served: mean(rounds.iter().map(|round| round.reward)),
-            gain: Figure::of(&lifts, delta)?,
+            gain: Figure { interval: gain.interval.filter(|_| told), ..gain },
         })
     };
     parts.into_iter().filter_map(segment).collect()
@@ -200,44 +208,50 @@ pub(super) fn estimated(estimator: &Estimator, rounds: &[Round], delta: f64) -> 
         for (term, round) in terms.iter_mut().zip(rounds).filter(|_| ratio != 0.0) {
             *term -= (round.weight / norm - 1.0) * ratio;
         }
-        Figure { mean: value, interval: normal_interval(&terms, delta) }
+        let told = effective_sample_size(rounds) >= TOLD;
+        Figure { mean: value, interval: normal_interval(&terms, delta).filter(|_| told) }
     });
     Estimated { estimator: estimator.name(), value }
 }
 
 /// The gain over what served, bounded in every way; `None` for no rounds.
 pub(super) fn gain(rounds: &[Round], delta: f64) -> Option<Gain> {
+    if effective_sample_size(rounds) < TOLD {
+        return None;
+    }
     let lifts: Vec<f64> = rounds.iter().map(lift).collect();
     let normal = Figure::of(&lifts, delta)?;
-    // A gain lies within these of zero, whatever happens: known from the probabilities, not from the sample.
+    // An estimated gain lies within these of zero, whatever happens: known from the probabilities, not from the sample.
     let reach = 1.0 + rounds.iter().map(|round| round.heaviest).fold(0.0, f64::max);
     let against: Vec<f64> = lifts.iter().map(|lift| -lift).collect();
     let bernstein = maurer_pontil_lower(&lifts, 2.0 * reach, delta / 2.0)
         .zip(maurer_pontil_lower(&against, 2.0 * reach, delta / 2.0))
-        .map(|(lower, upper)| Interval { lower, upper: -upper });
+        .map(|(lower, upper)| possible(lower, -upper));
     let betting = (rounds.len() <= BETTING).then(|| {
         let mut sequence = MeanInterval::new(delta);
         lifts.iter().for_each(|lift| sequence.add((lift / reach + 1.0) / 2.0));
         let (lower, upper) = sequence.bounds();
-        Interval { lower: (2.0 * lower - 1.0) * reach, upper: (2.0 * upper - 1.0) * reach }
+        possible((2.0 * lower - 1.0) * reach, (2.0 * upper - 1.0) * reach)
     });
     let resamples = (DRAWS / lifts.len()).clamp(100, RESAMPLES);
     let resampled = (lifts.len() <= RESAMPLED).then(|| bootstrap(&lifts, delta, resamples, Seed(1))).flatten();
     Some(Gain { normal, bootstrap: resampled, bernstein, betting })
 }
 
-/// The verdict's name, its reasons, and how many more events it takes.
-pub(super) fn in_words(verdict: &Verdict) -> (&'static str, Vec<String>, Option<u64>) {
-    match verdict {
-        Verdict::Promote { after } => {
-            ("promote", vec![format!("it is better, which was certain after {after} events")], None)
-        }
-        Verdict::Keep(reasons) => ("keep", reasons.iter().map(Refusal::to_string).collect(), None),
-        Verdict::More { events: Some(events) } => (
-            "more",
-            vec![format!("not certain yet: about {events} more judged events like these are needed")],
-            Some(*events),
-        ),
-        Verdict::More { events: None } => ("keep", vec!["nothing points to a gain".to_owned()], None),
+/// Rewards are 0 to 1, so no gain is beyond 1 either way.
+fn possible(lower: f64, upper: f64) -> Interval {
+    Interval { lower: lower.max(-1.0), upper: upper.min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_says_nothing_of_has_no_gain() {
+        let never = Round { weight: 0.0, reward: 1.0, predicted: 0.5, direct: 0.75, heaviest: 5.0, deepest: 1.0 };
+        assert_eq!(gain(&[never; 50], 0.05), None);
+        let value = estimated(&Estimator::Dr, &[never; 50], 0.05).value.expect("the model's word");
+        assert_eq!((value.mean, value.interval), (0.75, None));
     }
 }

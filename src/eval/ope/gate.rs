@@ -166,7 +166,10 @@ impl Gate {
         if weight > limit * (1.0 + 1e-9) {
             refusals.push(Refusal::Weight { weight, limit });
         }
-        refusals.extend(disagreement(rounds));
+        // Of few effective rounds neither estimate is normal, and the two are apart by chance alone.
+        if effective_sample_size(rounds) >= self.effective {
+            refusals.extend(disagreement(rounds));
+        }
         if let Some(times) = told.spend.filter(|times| *times > self.spend) {
             refusals.push(Refusal::Spend { times, allowed: self.spend });
         }

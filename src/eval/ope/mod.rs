@@ -26,6 +26,7 @@ pub mod rehearse;
 pub mod replay;
 mod reward_model;
 pub mod weigh;
+pub mod words;
 
 pub use estimate::{Estimator, effective_sample_size, largest_weight};
 pub use evaluate::{Candidate, Options, compare, evaluate};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::bounds::Interval;
 use super::findings::{Evaluation, Figure, Judgement, Segment};
+use super::words::{dollars, figure, grouped, or_unknown, signed, unpriced};
 use crate::eval::report::svg::{Bar, Line, STYLE, bars, escaped, lines};
 
 /// Segments drawn of each kind; the largest.
@@ -19,8 +20,8 @@ pub fn page(evaluation: &Evaluation) -> String {
         evaluation.rounds,
         escaped(&evaluation.left_out.to_string()),
         escaped(&evaluation.reward),
-        evaluation.served.map_or_else(|| "?".to_owned(), figure),
-        evaluation.served_cost.map_or_else(|| "?".to_owned(), dollars),
+        or_unknown(evaluation.served, figure),
+        or_unknown(evaluation.served_cost, dollars),
     );
     if !evaluation.judged.is_empty() {
         html.push_str("<p>Judged share of each model's answers: ");
@@ -30,16 +31,48 @@ pub fn page(evaluation: &Evaluation) -> String {
         let _ =
             write!(html, "{}. Far apart, the judges choose, and the figures lean their way.</p>", shares.join(", "));
     }
-    for candidate in &evaluation.candidates {
-        html.push_str(&section(candidate, evaluation.threshold));
+    if let Some(sentence) = unpriced(&evaluation.unpriced) {
+        let _ = write!(html, "<p>{}.</p>", escaped(&sentence));
+    }
+    html.push_str(&summary(evaluation));
+    for (n, candidate) in evaluation.candidates.iter().enumerate() {
+        html.push_str(&section(candidate, evaluation, n == 0));
     }
     html.push_str("</body></html>");
     html
 }
 
-fn section(candidate: &Judgement, threshold: f64) -> String {
+/// Every candidate in a line.
+fn summary(evaluation: &Evaluation) -> String {
+    let mut html = String::from(
+        "<div class=\"scroll\"><table><tr><th>policy</th><th>verdict</th><th>gain over what served (95 %)</th>\
+         <th>cost a request (95 %)</th><th>rounds worth</th><th>largest weight</th><th>support</th></tr>",
+    );
+    for candidate in &evaluation.candidates {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td><b class=\"{verdict}\">{verdict}</b></td><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td><td>{:.1} %</td></tr>",
+            escaped(&candidate.policy),
+            or_unknown(candidate.gain.as_ref().map(|gain| gain.normal), signed),
+            or_unknown(candidate.cost, dollars),
+            grouped(candidate.effective_sample_size.round() as u64),
+            candidate.largest_weight,
+            candidate.support * 100.0,
+            verdict = candidate.verdict,
+        );
+    }
+    html.push_str(
+        "</table></div><p>Rounds worth: how many decisions of its own the logged ones are worth. Support: the share of \
+         what it would do that the log tries. ?: the log says too little.</p>",
+    );
+    html
+}
+
+/// All about one candidate; the first is open, the others open when asked.
+fn section(candidate: &Judgement, evaluation: &Evaluation, open: bool) -> String {
     let mut html = format!(
-        "<h2>{}: <b class=\"{verdict}\">{verdict}</b></h2><ul>",
+        "<details{}><summary><h2>{}: <b class=\"{verdict}\">{verdict}</b></h2></summary><ul>",
+        if open { " open" } else { "" },
         escaped(&candidate.policy),
         verdict = candidate.verdict
     );
@@ -47,7 +80,7 @@ fn section(candidate: &Judgement, threshold: f64) -> String {
         let _ = write!(html, "<li>{}</li>", escaped(why));
     }
     if let Some(gain) = &candidate.gain {
-        let _ = write!(html, "<li>Gain over what served: {} (normal)", figure(gain.normal));
+        let _ = write!(html, "<li>Gain over what served: {} (normal)", signed(gain.normal));
         for (name, bound) in
             [("bootstrap", gain.bootstrap), ("empirical Bernstein", gain.bernstein), ("betting", gain.betting)]
         {
@@ -59,21 +92,26 @@ fn section(candidate: &Judgement, threshold: f64) -> String {
     }
     let _ = write!(
         html,
-        "<li>Rounds worth {:.0}, largest weight {:.1}, support {:.1} %, cost {} a request</li></ul><div class=\"charts\">",
-        candidate.effective_sample_size,
-        candidate.largest_weight,
-        candidate.support * 100.0,
-        candidate.cost.map_or_else(|| "?".to_owned(), dollars)
+        "<li>Quality by every estimator: {}</li></ul><div class=\"charts\">",
+        escaped(&in_a_line(candidate))
     );
-    html.push_str(&evidence(candidate, threshold));
-    html.push_str(&estimates(candidate));
+    html.push_str(&evidence(candidate, evaluation.threshold));
+    html.push_str(&estimates(candidate, evaluation.served));
     for by in ["tenant", "intent", "channel"] {
         html.push_str(&segments(by, &candidate.segments));
     }
     html.push_str(&frontier(candidate));
     html.push_str("</div>");
     html.push_str(&grid(candidate));
-    html
+    html + "</details>"
+}
+
+fn in_a_line(candidate: &Judgement) -> String {
+    let said = candidate.estimates.iter().map(|estimate| {
+        let value = estimate.value.map_or_else(|| "?".to_owned(), |value| format!("{:.4}", value.mean));
+        format!("{} {value}", estimate.estimator)
+    });
+    said.collect::<Vec<_>>().join(", ")
 }
 
 fn evidence(candidate: &Judgement, threshold: f64) -> String {
@@ -82,17 +120,27 @@ fn evidence(candidate: &Judgement, threshold: f64) -> String {
     let line = |name: &str, points, dashed| Line { name: name.to_owned(), points, band: Vec::new(), dashed };
     lines(
         "Evidence for a gain, watched at every event",
-        ("judged decisions", "ln E"),
+        ("judged decisions", "evidence, natural logarithm"),
         &[line("evidence", points, false), line("enough", ends.unwrap_or_default(), true)],
         false,
     )
 }
 
-fn estimates(candidate: &Judgement) -> String {
-    let bar = |name: &str, value: Figure| bar(name.to_owned(), value);
-    let drawn: Vec<Bar> =
-        candidate.estimates.iter().filter_map(|e| e.value.map(|value| bar(&e.estimator, value))).collect();
-    bars("Its quality, by every estimator", "quality", &drawn)
+/// The estimates as differences from what served: beside each other, whole qualities would look alike.
+fn estimates(candidate: &Judgement, served: Option<Figure>) -> String {
+    let Some(served) = served else { return String::new() };
+    let over = |value: Figure| Figure {
+        mean: value.mean - served.mean,
+        interval: value
+            .interval
+            .map(|Interval { lower, upper }| Interval { lower: lower - served.mean, upper: upper - served.mean }),
+    };
+    let drawn: Vec<Bar> = candidate
+        .estimates
+        .iter()
+        .filter_map(|estimate| Some(bar(estimate.estimator.clone(), over(estimate.value?))))
+        .collect();
+    bars("Its quality less what was served, by every estimator", "quality above what was served", &drawn)
 }
 
 fn segments(by: &str, segments: &[Segment]) -> String {
@@ -137,28 +185,10 @@ fn grid(candidate: &Judgement) -> String {
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td></tr>",
             point.cost_weight.map_or_else(|| "the callers' own".to_owned(), |weight| weight.to_string()),
             figure(point.quality),
-            point.cost.map_or_else(|| "?".to_owned(), dollars),
+            or_unknown(point.cost, dollars),
             point.support
         );
     }
     html.push_str("</table></div>");
     html
-}
-
-/// A number with its interval.
-#[must_use]
-pub fn figure(figure: Figure) -> String {
-    match figure.interval {
-        Some(Interval { lower, upper }) => format!("{:.4} ({lower:.4} to {upper:.4})", figure.mean),
-        None => format!("{:.4}", figure.mean),
-    }
-}
-
-/// A sum with its interval.
-#[must_use]
-pub fn dollars(figure: Figure) -> String {
-    match figure.interval {
-        Some(Interval { lower, upper }) => format!("${:.6} (${lower:.6} to ${upper:.6})", figure.mean),
-        None => format!("${:.6}", figure.mean),
-    }
 }

@@ -36,3 +36,16 @@ pub(super) fn cross_fitted(frozen: &State, judged: &[(&Logged, f64)]) -> Expecte
     let models = states.map(|state| state.publish());
     judged.par_iter().map(|(logged, _)| expected(&models[half(logged)], logged)).collect()
 }
+
+/// The same on the scale of other scores of the same answers: the straight line that fits them best. `rows` is, for
+/// every such score, the decision's place, the decision, and the score. Where all scores are alike, so is what is
+/// expected, and a policy is not told to gain or lose what nobody saw.
+pub(super) fn on_scale_of(expected: &Expected, rows: &[(usize, &Logged, f64)]) -> Expected {
+    let said = |&(at, logged, _): &(usize, &Logged, f64)| expected[at][logged.chosen];
+    let count = rows.len().max(1) as f64;
+    let mean = |of: &dyn Fn(&(usize, &Logged, f64)) -> f64| rows.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(&said), mean(&|row| row.2));
+    let variance = mean(&|row| (said(row) - x).powi(2));
+    let slope = if variance > 0.0 { mean(&|row| (said(row) - x) * (row.2 - y)) / variance } else { 0.0 };
+    rows.iter().map(|&(at, ..)| expected[at].iter().map(|says| y + slope * (says - x)).collect()).collect()
+}

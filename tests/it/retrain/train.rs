@@ -1,14 +1,11 @@
 //! `pointsman train` and `pointsman policy promote`, through the real binary.
 
-use std::time::Duration;
-
-use pointsman::base::{Clock as _, SystemClock};
 use pointsman::learn::{self, Learner, Maker, Versions, rebuild};
 use pointsman::ledger::SqliteLedger;
 use pointsman::policy;
 use serde_json::Value;
 
-use super::{grown, pointsman, said};
+use super::{grown, said};
 use crate::samples::schema;
 
 #[tokio::test]
@@ -76,58 +73,4 @@ async fn what_is_no_better_is_not_promoted() {
     assert_eq!(code, 3, "{complaint}");
     assert!(complaint.contains("--anyway"), "{complaint}");
     assert_eq!(Versions::of_data(folder.path()).trials().expect("readable"), []);
-}
-
-#[tokio::test]
-async fn a_run_that_is_killed_leaves_no_half_of_anything() {
-    let folder = tempfile::tempdir().expect("a folder");
-    grown(folder.path(), 400, [0.5, 0.8, 0.9]).await;
-    assert_eq!(said(folder.path(), &["train"]).0, 0);
-    assert_eq!(said(folder.path(), &["policy", "promote", "v1", "--now", "--anyway"]).0, 0);
-    let versions = Versions::of_data(folder.path());
-    let in_force = versions.history().expect("readable");
-    let file = folder.path().join("log.jsonl");
-    std::fs::write(&file, "the old one").expect("writable");
-    let whole = {
-        let clock = SystemClock::new();
-        assert_eq!(said(folder.path(), &["train"]).0, 0);
-        clock.monotonic()
-    };
-    for round in 0..6_u32 {
-        // Spread over the run, most of them near its end, where files are written.
-        let delay = whole.mul_f64(0.4 + 0.12 * f64::from(round));
-        let exported = file.to_str().expect("text");
-        for arguments in [&["train"][..], &["export", "--output", exported]] {
-            let mut child = pointsman(folder.path(), arguments)
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .expect("it runs");
-            std::thread::sleep(if arguments.len() > 1 { delay / 8 } else { delay });
-            child.kill().expect("it can be killed");
-            child.wait().expect("it ends");
-            for version in versions.list().expect("every version is whole") {
-                versions.state(&version).expect("its state is whole");
-                assert!(versions.file(&version.name, "card.md").exists(), "{} has its card", version.name);
-            }
-            assert_eq!(versions.history().expect("readable"), in_force, "what serves is untouched");
-            let exported = std::fs::read_to_string(&file).expect("readable");
-            assert!(
-                exported == "the old one" || exported.lines().count() == 1_200,
-                "the old file or the whole new one"
-            );
-        }
-        let mut child = pointsman(folder.path(), &["policy", "promote", "v1", "--now", "--anyway"])
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("it runs");
-        std::thread::sleep(Duration::from_millis(4 * u64::from(round)));
-        child.kill().expect("it can be killed");
-        child.wait().expect("it ends");
-        // The list as it was, or with one more entry.
-        let now = versions.history().expect("readable");
-        assert!(now.starts_with(&in_force) && now.len() <= in_force.len() + 1, "{now:?}");
-        std::fs::write(folder.path().join("policies/active.json"), serde_json::to_vec(&in_force).expect("JSON"))
-            .expect("writable");
-    }
 }
