@@ -191,7 +191,11 @@ fn guard(guard: &Value) -> String {
         _ => return String::new(),
     };
     let tally = &guard["tally"];
-    format!("exploring: {said} ({} of {} requests explored)\n", tally["explored"], tally["requests"])
+    let lift = tally["lift"].as_f64().filter(|lift| *lift != 0.0);
+    let kept = lift.map_or_else(String::new, |lift| {
+        format!("quality to be kept: from now on a dollar counts {:.2} times what the caller says\n", (-lift).exp())
+    });
+    format!("exploring: {said} ({} of {} requests explored)\n{kept}", tally["explored"], tally["requests"])
 }
 
 fn text(value: &Value) -> &str {

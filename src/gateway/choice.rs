@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::asked::Wanted;
 use super::budgets::{Hold, Purses};
 use super::guards::{self, Guards};
@@ -14,7 +16,7 @@ use crate::dispatch::Plan;
 use crate::features::{Context, Features};
 use crate::ledger::{ArmRecord, GuardRecord, Mode, TrialRecord};
 use crate::policy::pacer::Pace;
-use crate::policy::safety::Ruling;
+use crate::policy::safety::{Guard, Ruling};
 use crate::policy::{self, Ask, Asked, Candidate, Exclusion, Explore, Preferences, Scored};
 
 /// The purpose of the draw of the arm; see [`Seed::uniform`].
@@ -111,11 +113,14 @@ pub(super) fn choose(
     let rule = bounds.guards.rule(bounds.tenant).filter(|_| mode == Mode::Policy);
     let wished = wanted.preferences.explore;
     let explore = rule.map_or(wished, |rule| rule.at_most(wished));
-    let preferences = Preferences { explore, ..wanted.preferences };
+    let guard = bounds.guards.of(bounds.tenant).filter(|_| mode == Mode::Policy);
+    let guard = guard.as_deref();
+    let cost = guard.map_or(wanted.preferences.cost, |guard| guard.lock().weigh(wanted.preferences.cost));
+    let preferences = Preferences { cost, explore, ..wanted.preferences };
     let Bounds { purses, now, dry, .. } = bounds;
     let mut pace = if *dry { purses.look(*now) } else { purses.pace(*now) };
     let shadow_sees = shadow_sees.as_ref();
-    let choosing = Choosing { wanted, candidates: &candidates, deciding, shadow_sees, seed, bounds, mode, stay };
+    let choosing = Choosing { wanted, candidates: &candidates, deciding, shadow_sees, seed, bounds, guard, mode, stay };
     loop {
         let ask = Ask {
             context: &features.context,
@@ -151,6 +156,7 @@ struct Choosing<'a> {
     shadow_sees: Option<&'a Context>,
     seed: Seed,
     bounds: &'a Bounds<'a>,
+    guard: Option<&'a Mutex<Guard>>,
     mode: Mode,
     /// The candidate that has the conversation.
     stay: Option<usize>,
@@ -170,10 +176,9 @@ impl Choosing<'_> {
 
     /// Draws, as the guard allows, and holds the money back; `None` if it is not there any more.
     fn draw(&self, ask: &Ask<'_>, mut scored: Scored, excluded: BTreeMap<DeploymentId, Exclusion>) -> Option<Choice> {
-        let Self { wanted, candidates, deciding, shadow_sees, seed, bounds, mut mode, .. } = *self;
-        let guard = bounds.guards.of(bounds.tenant).filter(|_| mode == Mode::Policy);
+        let Self { wanted, candidates, deciding, shadow_sees, seed, bounds, guard, mut mode, .. } = *self;
         // From the ruling to the count nobody else of this tenant decides.
-        let mut guard = guard.as_ref().map(|guard| guard.lock());
+        let mut guard = guard.map(Mutex::lock);
         let mut preferences = *ask.preferences;
         let mut ruled = None;
         let mut certain = self.stays(&scored);

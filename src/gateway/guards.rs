@@ -32,18 +32,21 @@ pub struct Rule {
     pub traffic: f64,
     /// Share of the baseline's quality that may be lost.
     pub loss: f64,
+    /// Mean quality that is to be kept at the least cost; absent = what the caller says a dollar counts stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<f64>,
 }
 
 impl Default for Rule {
     fn default() -> Self {
-        let Limits { allowance, traffic, loss } = Limits::default();
-        Self { tenant: None, most: Explore::Full, allowance, traffic, loss }
+        let Limits { allowance, traffic, loss, quality } = Limits::default();
+        Self { tenant: None, most: Explore::Full, allowance, traffic, loss, quality }
     }
 }
 
 impl Rule {
     const fn limits(&self) -> Limits {
-        Limits { allowance: self.allowance, traffic: self.traffic, loss: self.loss }
+        Limits { allowance: self.allowance, traffic: self.traffic, loss: self.loss, quality: self.quality }
     }
 
     /// The less free of what is wished and what is allowed.
@@ -64,8 +67,30 @@ impl Rule {
                 problems.push(Problem::new(name, share, "a share from 0 to 1; 1 = no limit"));
             }
         }
+        if let Some(quality) = self.quality.filter(|quality| !(0.0..=1.0).contains(quality)) {
+            problems.push(Problem::new("quality", quality, "a mean quality from 0 to 1"));
+        }
         problems
     }
+}
+
+/// How a tenant stands under its rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The rule's name.
+    pub rule: String,
+    /// Requests that the policy decided.
+    pub requests: u64,
+    /// Those of them that another arm answered than the best known.
+    pub explored: u64,
+    /// Mean of what was believed of the answers' quality; `None` = there are none.
+    pub quality: Option<f64>,
+    /// The mean quality to be kept, if one is.
+    pub kept: Option<f64>,
+    /// By what the weight that a dollar has for the caller is multiplied at present.
+    pub dollar: f64,
 }
 
 /// The rules in force, with the guards of all tenants.
@@ -131,8 +156,27 @@ impl Guards {
 
     /// The rule for this tenant, if there is one.
     pub(super) fn rule(&self, tenant: &TenantId) -> Option<&Rule> {
-        let own = self.rules.values().find(|rule| rule.tenant.as_ref() == Some(tenant));
-        own.or_else(|| self.rules.values().find(|rule| rule.tenant.is_none()))
+        self.named(tenant).map(|(_, rule)| rule)
+    }
+
+    fn named(&self, tenant: &TenantId) -> Option<(&String, &Rule)> {
+        let own = self.rules.iter().find(|(_, rule)| rule.tenant.as_ref() == Some(tenant));
+        own.or_else(|| self.rules.iter().find(|(_, rule)| rule.tenant.is_none()))
+    }
+
+    /// How every tenant stands that was served under a rule, by name.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        let guards: BTreeMap<TenantId, Guard> =
+            self.guards.read().iter().map(|(tenant, guard)| (tenant.clone(), guard.lock().clone())).collect();
+        let standing = |(tenant, guard): (TenantId, Guard)| {
+            let (rule, Rule { quality: kept, .. }) = self.named(&tenant)?;
+            let Tally { requests, explored, value, .. } = guard.tally();
+            let quality = (requests > 0).then(|| value / requests as f64);
+            let (rule, kept, dollar) = (rule.clone(), *kept, 1.0 / guard.worth());
+            Some(Standing { tenant, rule, requests, explored, quality, kept, dollar })
+        };
+        guards.into_iter().filter_map(standing).collect()
     }
 
     /// The guard of this tenant, if there is a rule for it.

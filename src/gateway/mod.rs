@@ -39,7 +39,7 @@ pub use body::Body;
 pub use budgets::Budgets;
 pub use evaluators::CHANNELS as EVALUATORS;
 pub use feedback::{Receipt, Said, Subject};
-pub use guards::{Guards, Rule};
+pub use guards::{Guards, Rule, Standing};
 pub use handle::Incoming;
 pub use inspect::{DryRun, Explained};
 pub use live::{DEFAULT_PRESET, Live, Trial};

@@ -260,7 +260,8 @@ impl Decided {
         if self.budgets.iter().any(astray) {
             return Some("budgets");
         }
-        let lost = |tally: &Tally| [tally.cost, tally.value, tally.lower, tally.baseline].into_iter().any(bad);
+        let lost =
+            |tally: &Tally| [tally.cost, tally.value, tally.lower, tally.baseline, tally.lift].into_iter().any(bad);
         if self.guard.iter().any(|guard| lost(&guard.tally)) {
             return Some("guard");
         }

@@ -7,8 +7,7 @@
 //! it rises while more is spent than comes in, so that the purse is seldom what decides. A dollar then counts
 //! `nu x .01 / B` of quality, above what it counts to the caller.
 //!
-//! Turned round, the same loop keeps a quality: [`Floor`] raises the worth of quality while answers are worse than they
-//! shall be, and spends no more on it than that takes.
+//! Turned round, the same loop keeps a quality; see [`Guard::worth`](super::safety::Guard::worth).
 //!
 //! Pure: time and costs come as values. What a pacer was at a moment can be written down and gone on with
 //! ([`Standing`]). Several budgets hold at once when each has its pacer and the greatest price
@@ -221,37 +220,6 @@ impl Pacer {
     }
 }
 
-/// A quality to be kept at the least cost: the budget's mirror image.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Floor {
-    target: f64,
-    worth: f64,
-}
-
-/// Least and greatest worth of quality: what a cost weighs is divided by it.
-const WORTHS: (f64, f64) = (0.05, 200.0);
-/// Step of the worth of quality, relative, for an answer that misses the target by 1.
-const LIFT: f64 = 0.05;
-
-impl Floor {
-    /// Keeps this mean quality.
-    #[must_use]
-    pub const fn new(target: f64) -> Self {
-        Self { target, worth: 1.0 }
-    }
-
-    /// What the weight of cost is to be divided by.
-    #[must_use]
-    pub const fn worth(&self) -> f64 {
-        self.worth
-    }
-
-    /// An answer was this good.
-    pub fn settle(&mut self, quality: f64) {
-        self.worth = (self.worth * (LIFT * (self.target - quality)).exp()).clamp(WORTHS.0, WORTHS.1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -325,22 +293,5 @@ mod tests {
         let poor = Pace { per_usd: 3.0, purse: Some(Usd(0.5)) };
         assert_eq!(rich.and(poor), poor);
         assert_eq!(Pace::default().and(rich), rich);
-    }
-
-    #[test]
-    fn a_quality_is_kept_at_the_least_cost() {
-        // Dear answers are better by .2; a floor of .7 needs half of them, whatever a dollar weighs at first.
-        let mut floor = Floor::new(0.7);
-        let (mut quality, mut dear) = (0.0, 0);
-        for t in 0..6_000_u64 {
-            let gain = 0.2 + 0.3 * (Seed(t).uniform("prompt") - 0.5);
-            let chosen = gain > 1.0 / floor.worth();
-            let y = 0.6 + if chosen { gain } else { 0.0 };
-            floor.settle(y);
-            quality += y / 6_000.0;
-            dear += u32::from(chosen);
-        }
-        assert!((0.69..0.715).contains(&quality), "{quality}");
-        assert!(dear < 3_000, "the prompts that gain most come first: {dear}");
     }
 }

@@ -1,7 +1,7 @@
 //! How much may learning cost, and when must it stop?
 //!
 //! Exploring is choosing another arm than the one believed best. What it is believed to cost is the difference of the
-//! two utilities. A [`Guard`] keeps two promises for whoever it stands for (a tenant):
+//! two utilities. A [`Guard`] keeps three promises for whoever it stands for (a tenant):
 //!
 //! - **An allowance.** The believed cost of all exploring stays within a share of the value served so far. Beyond it,
 //!   requests are served by the best known arm until enough traffic has come.
@@ -11,11 +11,17 @@
 //!   hold, the sum of quality served is never below `(1 - alpha)` of the baseline's: at every moment, not on average.
 //!   Otherwise the best known arm serves if its lower bound alone keeps the promise, and the baseline if not.
 //!
+//! - **A quality.** The mean of what is believed of the answers served is kept at a target, at the least cost: a budget
+//!   turned round. While it is below, a dollar counts less, while it is above, a dollar counts more, so that the requests
+//!   that gain most by a dear answer get one: `w <- clip(w exp(.05 (target - q)), 1/20, 200)` after every choice, and what
+//!   a dollar counts to the caller is divided by `w`. It is a mean, not a promise for each answer (that is
+//!   `min_quality`), and no more can be kept than the best arm has.
+//!
 //! A request on which the baseline cannot serve at all has nothing to be compared with and is left out of the second.
 
 use serde::{Deserialize, Serialize};
 
-use super::Prediction;
+use super::{CostWeight, Prediction};
 
 /// The settings of a guard. Each at 1 is off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +33,13 @@ pub struct Limits {
     pub traffic: f64,
     /// Share of the baseline's quality that may be lost. 0 to 1.
     pub loss: f64,
+    /// Mean quality to be kept at the least cost. 0 to 1; `None` = what the caller says a dollar counts stands.
+    pub quality: Option<f64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { allowance: 1.0, traffic: 1.0, loss: 1.0 }
+        Self { allowance: 1.0, traffic: 1.0, loss: 1.0, quality: None }
     }
 }
 
@@ -39,6 +47,10 @@ impl Default for Limits {
 const BOUND: f64 = 2.0;
 /// What is taken as served beforehand, so that the first requests may explore: so many requests' worth.
 const START: f64 = 50.0;
+/// Step of the logarithm of quality's worth, for an answer that misses the target by 1.
+const LIFT: f64 = 0.05;
+/// Least and greatest worth of quality.
+const WORTHS: (f64, f64) = (0.05, 200.0);
 
 /// What was served so far, as it was believed when it was decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +67,9 @@ pub struct Tally {
     pub lower: f64,
     /// Sum of the baseline's believed quality.
     pub baseline: f64,
+    /// Logarithm of quality's worth, where a quality is kept.
+    #[serde(default)]
+    pub lift: f64,
 }
 
 /// What a guard says of the next request.
@@ -89,6 +104,21 @@ impl Guard {
         self.tally
     }
 
+    /// What quality is worth at present, 1 where none is to be kept.
+    #[must_use]
+    pub fn worth(&self) -> f64 {
+        self.limits.quality.map_or(1.0, |_| self.tally.lift.exp())
+    }
+
+    /// What a dollar counts on the next request, where it counts this much to the caller.
+    #[must_use]
+    pub fn weigh(&self, cost: CostWeight) -> CostWeight {
+        match cost {
+            CostWeight::PerUsd(weight) => CostWeight::PerUsd(weight / self.worth()),
+            CostWeight::Relative(weight) => CostWeight::Relative(weight / self.worth()),
+        }
+    }
+
     /// How freely the next request may explore. `baseline`: what is believed of the baseline on it.
     #[must_use]
     pub fn ruling(&self, baseline: Option<&Prediction>) -> Ruling {
@@ -119,6 +149,10 @@ impl Guard {
         tally.explored += u64::from(given_up > 0.0);
         tally.cost += given_up;
         tally.value += chosen.quality.mean.max(0.0);
+        if let Some(target) = self.limits.quality {
+            let (least, most) = WORTHS;
+            tally.lift = (tally.lift + LIFT * (target - chosen.quality.mean)).clamp(least.ln(), most.ln());
+        }
         if let Some(baseline) = baseline {
             // The baseline itself is as good as the baseline, however little is known of it.
             let same = std::ptr::eq(baseline, chosen) || baseline == chosen;
@@ -137,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::Seed;
     use crate::policy::Estimate;
 
     fn belief(quality: f64, sd: f64) -> Prediction {
@@ -171,6 +206,23 @@ mod tests {
         }
         let explored = guard.tally().explored;
         assert!((100..=106).contains(&explored), "a tenth, and of the fifty beforehand: {explored}");
+    }
+
+    #[test]
+    fn a_quality_is_kept_at_the_least_cost() {
+        // Dear answers are better by .2; a mean of .7 needs half of them, whatever a dollar counts at first.
+        let mut guard = Guard::new(Limits { quality: Some(0.7), ..Limits::default() }, Tally::default());
+        let (mut quality, mut dear) = (0.0, 0);
+        for t in 0..6_000 {
+            let gain = 0.2 + 0.3 * (Seed(t).uniform("prompt") - 0.5);
+            let CostWeight::PerUsd(per_usd) = guard.weigh(CostWeight::PerUsd(1.0)) else { unreachable!() };
+            let answer = belief(0.6 + if gain > per_usd { gain } else { 0.0 }, 0.01);
+            guard.decided(&answer, &answer, None);
+            quality += answer.quality.mean / 6_000.0;
+            dear += u32::from(gain > per_usd);
+        }
+        assert!((0.69..0.715).contains(&quality), "{quality}");
+        assert!(dear < 3_000, "the prompts that gain most come first: {dear}");
     }
 
     proptest! {

@@ -7,11 +7,11 @@ use axum::body::Body;
 use pointsman::catalog::Catalog;
 use pointsman::gateway::{Guards, Live, Rule};
 use pointsman::ledger::{Decided, Mode};
-use pointsman::policy::Explore;
 use pointsman::policy::safety::Ruling;
+use pointsman::policy::{Ask, Candidate, CostWeight, Estimate, Explore, Policy, Prediction, Preferences, Scored};
 use serde_json::{Value, json};
 
-use super::house::{House, ask, post};
+use super::house::{House, Plans, ask, post};
 use super::upstream::Act;
 
 fn rules(rule: &Value) -> BTreeMap<String, Rule> {
@@ -72,6 +72,63 @@ async fn a_share_of_the_traffic_explores_and_the_rest_does_not() {
     house.chat(ask("auto", "One more")).await;
     let last = house.decided().await.pop().and_then(|event| event.guard).expect("a rule");
     assert_eq!(last.tally.requests, 301);
+}
+
+/// `b` is dear and good, `a` cheap and poor; half of the answers must be `b`'s for the mean that is to be kept.
+#[tokio::test]
+async fn a_mean_quality_is_kept_at_the_least_cost_and_a_restart_goes_on_with_what_a_dollar_counts() {
+    let body = json!({"id": "up", "object": "chat.completion", "model": "up",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}});
+    let house = House::with(
+        Act::Json(200, Vec::new(), body.to_string()),
+        Plans { policy: Some(Arc::new(Certain)), ..Plans::default() },
+    )
+    .await;
+    let rule = rules(&json!({"quality": 0.7}));
+    let guards = Arc::new(Guards::new(&rule));
+    house.gateway.swap(|live| Live { guards: Arc::clone(&guards), ..live.clone() });
+    let usual = Preferences::default();
+    for n in 0..400 {
+        assert!(house.chat(ask("auto", &format!("Question {n}"))).await.status.is_success());
+    }
+    let decided = house.decided().await;
+    let served = |from: usize| -> f64 {
+        let served = decided[from..].iter().map(|event| event.arms[event.chosen].prediction.quality.mean);
+        served.sum::<f64>() / (decided.len() - from) as f64
+    };
+    assert!((0.68..0.72).contains(&served(200)), "{}", served(200));
+    let last = decided.last().expect("many");
+    assert_ne!(last.preferences.cost, usual.cost, "what a dollar counted is in the log");
+
+    let [standing] = &guards.standings()[..] else { panic!("one tenant: {:?}", guards.standings()) };
+    assert_eq!((standing.requests, standing.kept), (400, Some(0.7)));
+    let again = Guards::recover(&rule, house.ledger.as_ref()).expect("readable");
+    assert_eq!(&again.standings()[..], std::slice::from_ref(standing));
+}
+
+/// Knows that `b` is worth .9 for a hundredth of a dollar, and `a` .5 for nothing.
+#[derive(Debug)]
+struct Certain;
+
+impl Policy for Certain {
+    fn version(&self) -> &'static str {
+        "certain"
+    }
+
+    fn score(&self, ask: &Ask<'_>, candidates: &[Candidate]) -> Scored {
+        let CostWeight::Relative(weight) = ask.preferences.cost else { panic!("{:?}", ask.preferences) };
+        let prediction = |candidate: &Candidate| {
+            let (quality, cost) = if candidate.model.as_str() == "b" { (0.9, 0.01) } else { (0.5, 0.0) };
+            let sure = |mean: f64| Estimate { mean, sd: 0.0 };
+            let utility = quality - weight * cost / 0.01;
+            Prediction { quality: sure(quality), cost: Some(sure(cost)), latency: None, utility }
+        };
+        let predictions: Vec<Prediction> = candidates.iter().map(prediction).collect();
+        let greedy = usize::from(predictions[1].utility > predictions[0].utility);
+        let propensities = (0..2).map(|arm| f64::from(u8::from(arm == greedy))).collect();
+        Scored { propensities, predictions, greedy, excluded: vec![None; 2] }
+    }
 }
 
 /// The worst world that the lower bounds allow: nothing is known of the other arm, so its answers may be worth nothing.
