@@ -87,8 +87,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         println!("{:#}", json!({ "seeds": args.seeds, "bars": bars, "details": details }));
     } else {
         sections.iter().for_each(|(part, bars)| println!("{part}\n{}\n", grid(bars)));
+        println!("{}", verdict(&sections));
     }
     Ok(())
+}
+
+/// How many bars hold, and which do not.
+fn verdict(sections: &[(String, Vec<Bar>)]) -> String {
+    let held_to: Vec<&Bar> = sections.iter().flat_map(|(_, bars)| bars).filter(|bar| bar.holds().is_some()).collect();
+    let missed: Vec<&str> =
+        held_to.iter().filter(|bar| bar.holds() == Some(false)).map(|bar| bar.subject.as_str()).collect();
+    let held = held_to.len() - missed.len();
+    let missed: String = missed.iter().map(|subject| format!("\n  missed: {subject}")).collect();
+    format!("{held} of {} bars hold{missed}", held_to.len())
 }
 
 fn grid(bars: &[Bar]) -> Grid {

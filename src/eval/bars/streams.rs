@@ -44,7 +44,8 @@ fn renamed(table: &Table) -> Table {
 /// The online columns of a set, and the bars on them.
 #[must_use]
 pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
-    let makers: Vec<Maker<'static>> = policies::cold().into_iter().filter(|(name, _)| name != "UCB1").collect();
+    let mut makers: Vec<Maker<'static>> = policies::cold().into_iter().filter(|(name, _)| name != "UCB1").collect();
+    makers.push(policies::unshared());
     let x = contexts(table);
     let shown = online(table, &x, &makers, false, effort);
     let mut bars = Vec::new();
@@ -62,7 +63,7 @@ pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
             let subject = format!("{}: the same, the models in the opposite order", table.set);
             bars.push(Bar::at_most(subject, regret, bound).with_error(error).digits(1));
         }
-        for other in ["pointsman, SquareCB", "LinUCB"] {
+        for other in ["pointsman, no exploration share", "pointsman, SquareCB", "LinUCB"] {
             if let Some((regret, error)) = row(other).and_then(|row| end(row, effort)) {
                 bars.push(Bar::shown(format!("{}: the same, {other}", table.set), regret).with_error(error).digits(1));
             }

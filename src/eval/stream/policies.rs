@@ -42,10 +42,20 @@ fn maker<P: OnlinePolicy + 'static>(name: &str, make: impl Fn(usize) -> P + Send
 }
 
 fn served(name: &'static str, algorithm: Algorithm) -> Maker<'static> {
+    with(name, Config { algorithm, ..Config::default() })
+}
+
+fn with(name: &'static str, config: Config) -> Maker<'static> {
     maker(name, move |arms| Published {
-        inner: Bandit::new(name, Config { algorithm, ..Config::default() }, Explore::Floor, arms),
+        inner: Bandit::new(name, config.clone(), Explore::Floor, arms),
         waiting: Vec::new(),
     })
+}
+
+/// The served policy without the share of the traffic that is spread over all arms for evaluation's sake.
+#[must_use]
+pub fn unshared() -> Maker<'static> {
+    with("pointsman, no exploration share", Config { exploration_share: 0.0, ..Config::default() })
 }
 
 /// The policies of the online columns. Pointsman's come first; they start knowing nothing.
