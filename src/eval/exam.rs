@@ -133,8 +133,7 @@ impl Exam {
             }
             Self::Pair { strong, .. } => Answers::Pair(Pair::ranking(&gap(&expected.score, *strong))),
             Self::Scores { truth, .. } => {
-                let pick =
-                    |row: ArrayView1<'_, f64>| super::metrics::many::pick(row, Array1::zeros(row.len()).view(), 0.0);
+                let pick = |row: ArrayView1<'_, f64>| super::metrics::many::pick(row, std::iter::repeat(&0.0), 0.0);
                 let picks = expected.score.rows().into_iter().map(pick);
                 Answers::Scores(picks.enumerate().map(|(row, model)| truth[[row, model]]).collect())
             }

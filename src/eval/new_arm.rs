@@ -58,13 +58,17 @@ pub fn new_arm(table: &Table, bases: &[Box<dyn Router>], effort: Effort<'_>) -> 
         );
         let exam = exam_of(table, &split);
         let known = Outcomes::of(table, few);
+        // A ridge for each model on the same fifty prompts is one ridge with a column a model.
+        let vectors = wide(lesson.test.vectors.view());
+        let n = split.test.len();
+        let ridged = ridge((vectors.slice(s![n.., ..]), vectors.slice(s![..n, ..])), &known, (30.0, 1.0));
         bases
             .iter()
             .filter_map(|base| base.expect(&lesson))
             .map(|expected| {
                 let arms = 0..table.models.len();
                 let marks = arms.map(|arm| {
-                    let case = Case { lesson: &lesson, known: &known, expected: &expected, arm };
+                    let case = Case { lesson: &lesson, known: &known, ridged: &ridged, expected: &expected, arm };
                     WAYS.map(|way| match exam.marks(&case.treated(way)) {
                         Marks::Pool(figures) => (figures.gap_share, figures.aiq),
                         _ => (f64::NAN, f64::NAN),
@@ -91,6 +95,8 @@ struct Case<'a> {
     lesson: &'a Lesson,
     /// Outcomes of the labelled rows.
     known: &'a Outcomes,
+    /// What a ridge on the labelled rows alone expects of every model on the test rows.
+    ridged: &'a Outcomes,
     /// What the base expects on the test rows and, after them, on the labelled ones.
     expected: &'a Outcomes,
     arm: usize,
@@ -109,13 +115,10 @@ impl Case<'_> {
             "left out" => Array1::from_elem(n, f64::NEG_INFINITY),
             "mean of 50" => Array1::from_elem(n, mean),
             "ridge on 50" => {
-                let all = wide(self.lesson.test.vectors.view());
-                let own = |matrix: &Array2<f64>| matrix.slice(s![.., self.arm..=self.arm]).to_owned();
-                let fitted = ridge((all.slice(s![n.., ..]), all.slice(s![..n, ..])), &self.known.map(own), (30.0, 1.0));
-                if let (Some(cost), Some(fitted)) = (&mut expected.cost, &fitted.cost) {
-                    cost.column_mut(self.arm).assign(&fitted.column(0));
+                expected.score.column_mut(self.arm).assign(&self.ridged.score.column(self.arm));
+                if let (Some(cost), Some(ridged)) = (&mut expected.cost, &self.ridged.cost) {
+                    cost.column_mut(self.arm).assign(&ridged.column(self.arm));
                 }
-                expected.score.column_mut(self.arm).assign(&fitted.score.column(0));
                 return expected;
             }
             "mean of 50 + shared ease" => {

@@ -13,9 +13,13 @@ pub fn prices_of_money() -> Vec<f64> {
 
 /// The first index of the greatest of `score - weight x cost`.
 #[must_use]
-pub fn pick(score: ArrayView1<'_, f64>, cost: ArrayView1<'_, f64>, weight: f64) -> usize {
+pub fn pick<'a>(
+    score: impl IntoIterator<Item = &'a f64>,
+    cost: impl IntoIterator<Item = &'a f64>,
+    weight: f64,
+) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
-    for (model, (s, c)) in score.iter().zip(cost).enumerate() {
+    for (model, (s, c)) in score.into_iter().zip(cost).enumerate() {
         let utility = s - weight * c;
         if utility > best.1 {
             best = (model, utility);
@@ -42,9 +46,13 @@ impl Sweep {
         let prices = prices_of_money();
         let n = truth.0.nrows();
         let (mut score, mut cost) = (Array2::zeros((prices.len(), n)), Array2::zeros((prices.len(), n)));
+        // Rows of their own lie side by side in memory, which a matrix put together column by column does not offer.
+        let (mut expected, mut charged) = (vec![0.0; truth.0.ncols()], vec![0.0; truth.0.ncols()]);
         for row in 0..n {
+            expected.iter_mut().zip(predicted.0.row(row)).for_each(|(to, from)| *to = *from);
+            charged.iter_mut().zip(predicted.1.row(row)).for_each(|(to, from)| *to = *from);
             for (i, lambda) in prices.iter().enumerate() {
-                let model = pick(predicted.0.row(row), predicted.1.row(row), lambda / reference);
+                let model = pick(&expected, &charged, lambda / reference);
                 score[[i, row]] = truth.0[[row, model]];
                 cost[[i, row]] = truth.1[[row, model]];
             }
