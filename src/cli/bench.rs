@@ -316,6 +316,16 @@ fn print_streams(set: &SetReport) {
         }
         println!("{grid}");
     }
+    if !set.trained.is_empty() {
+        title("  the test part as a stream, after training on the rest: mean score, and over the best single model");
+        let mut grid = grid(&["policy", "score", "gain"]);
+        for row in &set.trained {
+            let (score, gain) = (row.score, row.gain);
+            let score = format!("{:.4} ± {:.3}", score.mean, score.sd);
+            grid.add_row([row.policy.clone(), score, format!("{:+.4} ± {:.3}", gain.mean, gain.sd)]);
+        }
+        println!("{grid}");
+    }
     if !set.drift.is_empty() {
         title("  drift: mean reward in the changed third, requests until adapted (orders where not)");
         let mut grid = grid(&["change", "policy", "reward", "adapted after"]);

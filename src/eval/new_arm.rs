@@ -66,14 +66,15 @@ pub fn new_arm(table: &Table, bases: &[Box<dyn Router>], effort: Effort<'_>) -> 
             .iter()
             .filter_map(|base| base.expect(&lesson))
             .map(|expected| {
+                let of = |arm| Case { lesson: &lesson, known: &known, ridged: &ridged, expected: &expected, arm };
+                let marked = |arm, way| match exam.marks(&of(arm).treated(way)) {
+                    Marks::Pool(figures) => (figures.gap_share, figures.aiq),
+                    _ => (f64::NAN, f64::NAN),
+                };
+                // With all its labels no model is new.
+                let whole = marked(0, WAYS[0]);
                 let arms = 0..table.models.len();
-                let marks = arms.map(|arm| {
-                    let case = Case { lesson: &lesson, known: &known, ridged: &ridged, expected: &expected, arm };
-                    WAYS.map(|way| match exam.marks(&case.treated(way)) {
-                        Marks::Pool(figures) => (figures.gap_share, figures.aiq),
-                        _ => (f64::NAN, f64::NAN),
-                    })
-                });
+                let marks = arms.map(|arm| WAYS.map(|way| if way == WAYS[0] { whole } else { marked(arm, way) }));
                 let all: Vec<[(f64, f64); WAYS.len()]> = marks.collect();
                 let mean = |way: usize, f: &dyn Fn((f64, f64)) -> f64| {
                     all.iter().map(|marks| f(marks[way])).sum::<f64>() / all.len() as f64

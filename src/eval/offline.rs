@@ -198,7 +198,8 @@ pub fn learning_curves(table: &Table, routers: &[Box<dyn Router>], effort: Effor
         let drawn = super::split::order(&format!("split-{s}"), &table.ids, split.train.iter().copied());
         let truth = Outcomes::of(table, &split.test).score;
         let quality = |expected: &Outcomes| {
-            let pick = |row: ndarray::ArrayView1<'_, f64>| super::metrics::many::pick(row, std::iter::repeat(&0.0), 0.0);
+            let pick =
+                |row: ndarray::ArrayView1<'_, f64>| super::metrics::many::pick(row, std::iter::repeat(&0.0), 0.0);
             let got = expected.score.rows().into_iter().map(pick).enumerate().map(|(row, model)| truth[[row, model]]);
             got.sum::<f64>() / truth.nrows() as f64
         };

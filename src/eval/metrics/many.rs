@@ -28,6 +28,23 @@ pub fn pick<'a>(
     best.0
 }
 
+/// Fills the picks between the first and the last, which are known. Utilities are straight lines in the price of money, so
+/// whoever is picked at two prices is picked at all between: most prices need not be asked about.
+fn between(picks: &mut [usize], at: &impl Fn(usize) -> usize) {
+    fn part(picks: &mut [usize], from: usize, to: usize, at: &impl Fn(usize) -> usize) {
+        if picks[from] == picks[to] {
+            let pick = picks[from];
+            picks[from..to].fill(pick);
+        } else if to - from > 1 {
+            let middle = from.midpoint(to);
+            picks[middle] = at(middle);
+            part(picks, from, middle, at);
+            part(picks, middle, to, at);
+        }
+    }
+    part(picks, 0, picks.len() - 1, at);
+}
+
 /// What a router's picks got and cost on every test row, at every price of money: two matrices `[101, n]`.
 #[derive(Clone, Debug)]
 pub struct Sweep {
@@ -48,13 +65,17 @@ impl Sweep {
         let (mut score, mut cost) = (Array2::zeros((prices.len(), n)), Array2::zeros((prices.len(), n)));
         // Rows of their own lie side by side in memory, which a matrix put together column by column does not offer.
         let (mut expected, mut charged) = (vec![0.0; truth.0.ncols()], vec![0.0; truth.0.ncols()]);
+        let mut picks = vec![0; prices.len()];
         for row in 0..n {
             expected.iter_mut().zip(predicted.0.row(row)).for_each(|(to, from)| *to = *from);
             charged.iter_mut().zip(predicted.1.row(row)).for_each(|(to, from)| *to = *from);
-            for (i, lambda) in prices.iter().enumerate() {
-                let model = pick(&expected, &charged, lambda / reference);
-                score[[i, row]] = truth.0[[row, model]];
-                cost[[i, row]] = truth.1[[row, model]];
+            let at = |i: usize| pick(&expected, &charged, prices[i] / reference);
+            let last = prices.len() - 1;
+            (picks[0], picks[last]) = (at(0), at(last));
+            between(&mut picks, &at);
+            for (i, model) in picks.iter().enumerate() {
+                score[[i, row]] = truth.0[[row, *model]];
+                cost[[i, row]] = truth.1[[row, *model]];
             }
         }
         Self { score, cost }
@@ -231,6 +252,23 @@ mod tests {
         assert!((figures.max_minus_best - 0.25).abs() < 1e-12);
         let log = (2_f64.ln() * 0.0 + 0.5 + (1.5_f64).ln()) / 3_f64.ln();
         assert!((figures.aiq_log - log).abs() < 1e-12);
+    }
+
+    #[test]
+    fn picks_between_two_prices_are_those_that_every_price_would_have_given() {
+        let prices = prices_of_money();
+        let number = |row: u64, what: &str| crate::base::Seed(row).uniform(what);
+        for row in 0..200 {
+            // Few values, so that models tie.
+            let score: Vec<f64> = (0..7).map(|m| (number(row, &format!("s{m}")) * 4.0).floor() / 4.0).collect();
+            let cost: Vec<f64> = (0..7).map(|m| (number(row, &format!("c{m}")) * 5.0).floor() / 5.0).collect();
+            let at = |i: usize| pick(&score, &cost, prices[i]);
+            let each: Vec<usize> = (0..prices.len()).map(at).collect();
+            let mut picks = vec![0; prices.len()];
+            (picks[0], picks[prices.len() - 1]) = (each[0], each[prices.len() - 1]);
+            between(&mut picks, &at);
+            assert_eq!(picks, each, "row {row}: {score:?} {cost:?}");
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn section(set: &SetReport) -> String {
     for column in &set.columns {
         html.push_str(&table(column));
     }
+    html.push_str(&trained(set));
     html.push_str(&budgets(set));
     html
 }
@@ -192,15 +193,15 @@ fn table(column: &Column) -> String {
             ("gap_share_log", "log share %", 1),
             ("aiq", "AIQ", 4),
             ("qnc95", "QNC95 %", 1),
-            ("quality_alone", "score, money worth nothing", 4),
+            ("quality_alone", "score at no price", 4),
             ("max_minus_best", "max less best", 4),
             ("router_arena", "RouterArena S", 1),
         ]
     };
     let mut html = format!(
-        "<h3>{} ({} parts)</h3><div class=\"scroll\"><table><tr><th>router</th>",
+        "<h3>{}{}</h3><div class=\"scroll\"><table><tr><th>router</th>",
         escaped(&column.name),
-        column.parts
+        if column.parts > 1 { format!(", {} splits", column.parts) } else { String::new() }
     );
     for (_, head, _) in named {
         let _ = write!(html, "<th>{head}</th>");
@@ -231,6 +232,28 @@ fn table(column: &Column) -> String {
     if let Some(sentence) = column.who_beats(OURS) {
         let _ = write!(html, "<p>{}</p>", escaped(&sentence));
     }
+    html
+}
+
+fn trained(set: &SetReport) -> String {
+    if set.trained.is_empty() {
+        return String::new();
+    }
+    let mut html = "<h3>The test part as a stream, after training on the rest</h3><div class=\"scroll\"><table>\
+                    <tr><th>policy</th><th>score</th><th>over the best single model</th></tr>"
+        .to_owned();
+    for row in &set.trained {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{:.4} ± {:.4}</td><td>{:+.4} ± {:.4}</td></tr>",
+            escaped(&row.policy),
+            row.score.mean,
+            row.score.sd,
+            row.gain.mean,
+            row.gain.sd
+        );
+    }
+    html.push_str("</table></div>");
     html
 }
 

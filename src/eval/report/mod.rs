@@ -17,7 +17,9 @@ use super::new_arm::{NewArmRow, new_arm};
 use super::offline::{Effort, LearningCurve, in_distribution, learning_curves, leave_group_out, transfer};
 use super::routers::{GroupMean, KnnRidge, Length, Lexical, Neighbours, Pointsman, Random, Ridge, Router, Shuffled};
 use super::split::Split;
-use super::stream::{BudgetRow, Change, DriftRow, Online, Projection, budgets, drift, online, policies};
+use super::stream::{
+    BudgetRow, Change, DriftRow, Online, Projection, TrainedRow, budgets, drift, online, policies, pupils, trained,
+};
 use super::table::Table;
 
 /// Rows under which a stream has no thirds worth speaking of.
@@ -46,6 +48,8 @@ pub struct SetReport {
     pub new_arm: Vec<NewArmRow>,
     /// Streams that reveal one arm.
     pub online: Option<Online>,
+    /// Test parts as streams, after the training parts.
+    pub trained: Vec<TrainedRow>,
     /// Streams in which something changes.
     pub drift: Vec<DriftRow>,
     /// Streams under a budget.
@@ -136,9 +140,10 @@ pub fn pieces(table: &Table, seeds: u32) -> u64 {
     let folds = Split::by_group(table).len() as u64;
     let streamed = table.len() >= SHORTEST_STREAM && !table.is_pair();
     let pools = u64::from(!table.is_pair());
-    let priced = u64::from(table.costs_are_complete() && table.models.len() > 2);
+    let many = u64::from(!table.is_pair() && table.models.len() > 2);
+    let priced = many * u64::from(table.costs_are_complete());
     let online = u64::from(table.groups.len() > 1) + seeds + seeds * Change::ALL.len() as u64;
-    seeds + folds + pools * seeds + priced * (seeds.min(5) + seeds) + u64::from(streamed) * online
+    seeds + folds + pools * seeds + many * 2 * seeds + priced * (seeds.min(5) + seeds) + u64::from(streamed) * online
 }
 
 /// Everything about one set. `projection` makes the contexts of the streams.
@@ -149,7 +154,8 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
         columns.push(in_distribution(table, routers, effort));
         columns.extend(leave_group_out(table, routers, effort));
     }
-    let (mut learning, mut arms, mut streams, mut changes, mut paced) = (vec![], vec![], None, vec![], vec![]);
+    let (mut learning, mut arms, mut streams) = (vec![], vec![], None);
+    let (mut learned, mut changes, mut paced) = (vec![], vec![], vec![]);
     if !table.is_pair() {
         let learners: Vec<Box<dyn Router>> = vec![Box::new(KnnRidge), Box::new(Pointsman)];
         learning = learning_curves(table, &learners, effort);
@@ -161,7 +167,9 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
             changes = drift(table, &contexts, &policies::drifting(), effort);
         }
         if table.models.len() > 2 {
-            paced = budgets(table, &contexts, &Pointsman, effort);
+            let pupils = pupils(table, &contexts, &Pointsman, effort);
+            learned = trained(table, &contexts, &pupils, effort);
+            paced = budgets(table, &contexts, &pupils, effort);
         }
     }
     SetReport {
@@ -175,6 +183,7 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
         learning,
         new_arm: arms,
         online: streams,
+        trained: learned,
         drift: changes,
         budgets: paced,
     }

@@ -125,6 +125,7 @@ mod tests {
             learning: vec![],
             new_arm: vec![],
             online: None,
+            trained: vec![],
             drift: vec![],
             budgets: vec![],
         };

@@ -5,16 +5,15 @@
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
-use super::policies::warm;
-use super::world::{Change, World};
+use super::trained::Pupil;
+use super::world::World;
 use crate::base::Seed;
 use crate::eval::crew::spread;
 use crate::eval::exam::{Spread, interval};
 use crate::eval::metrics::pair::quantile;
 use crate::eval::metrics::{Hull, Point, Sweep};
 use crate::eval::offline::Effort;
-use crate::eval::routers::{Lesson, Outcomes, Router};
-use crate::eval::split::{Split, order};
+use crate::eval::routers::Outcomes;
 use crate::eval::table::Table;
 use crate::policy::{OnlinePolicy, Round, draw};
 
@@ -91,7 +90,7 @@ struct Run {
 /// The served policy, warm, and a router that learned once, under three budgets: a sixth, a half and five sixths of the
 /// way from the cheapest to the dearest arm, on the logarithm of cost. Empty where costs are not known.
 #[must_use]
-pub fn budgets(table: &Table, contexts: &Array2<f32>, router: &dyn Router, effort: Effort<'_>) -> Vec<BudgetRow> {
+pub fn budgets(table: &Table, contexts: &Array2<f32>, pupils: &[Pupil], effort: Effort<'_>) -> Vec<BudgetRow> {
     if !table.costs_are_complete() {
         return Vec::new();
     }
@@ -105,31 +104,27 @@ pub fn budgets(table: &Table, contexts: &Array2<f32>, router: &dyn Router, effor
     let even = Array1::from_elem(table.len(), 1.0 / table.len() as f64);
     let oracle = Hull::above(Sweep::of(both, both, dear).points(even.view()));
     let levels = [1.0 / 6.0, 0.5, 5.0 / 6.0].map(|share| cheap * (dear / cheap).powf(share));
-    let runs = spread(effort.seeds as usize, effort.threads, effort.done, |s| {
-        let s = s as u32;
-        let split = Split::numbered(table, s);
-        let lesson = Lesson::of(table, &split, s);
-        let expected = router.expect(&lesson);
-        let rows = order(&format!("order-{s}"), &table.ids, 0..split.test.len());
-        let test = Outcomes::of(table, &split.test);
-        let stream: Vec<usize> = rows.iter().map(|row| split.test[*row]).collect();
-        let world = World::new(table, contexts, stream, 0.0, Change::None);
+    let runs = spread(pupils.len(), effort.threads, effort.done, |s| {
+        let pupil = &pupils[s];
+        let rows = pupil.order(table);
+        let test = Outcomes::of(table, &pupil.split.test);
+        let world = pupil.world(table, contexts, &rows);
         levels.map(|budget| {
-            let game = Game { lesson: &lesson, world: &world, rows: &rows, test: &test, budget, number: s };
-            let online = Player::Online(warm(&lesson, contexts, &split.train));
-            std::iter::once(online)
-                .chain(expected.as_ref().map(Player::Offline))
+            let game =
+                Game { known: &pupil.known, world: &world, rows: &rows, test: &test, budget, number: pupil.number };
+            std::iter::once(Player::Online(Box::new(pupil.warm.clone())))
+                .chain(pupil.expected.as_ref().map(Player::Offline))
                 .map(|p| game.run(p))
                 .collect::<Vec<_>>()
         })
     });
-    let names = ["pointsman, warm".to_owned(), format!("{}, paced", router.name())];
+    let names = ["pointsman, warm", "pointsman, paced"];
     let players = runs.first().map_or(0, |run| run[0].len());
     let row = |(level, player): (usize, usize)| {
         let over = |f: &dyn Fn(Run) -> f64| runs.iter().map(|run| f(run[level][player])).collect::<Vec<f64>>();
         let gains = over(&|run| run.quality - run.zero);
         BudgetRow {
-            policy: names[player].clone(),
+            policy: names[player].to_owned(),
             budget: levels[level],
             utilisation: Spread::of(&over(&|run| run.cost / levels[level])),
             overshoot: Spread::of(&over(&|run| run.overshoot)),
@@ -149,7 +144,8 @@ fn zero_router(outcomes: &Outcomes) -> Hull {
 
 /// One stream under one budget.
 struct Game<'a> {
-    lesson: &'a Lesson,
+    /// Outcomes of the training part.
+    known: &'a Outcomes,
     world: &'a World<'a>,
     /// Test rows in the order they come.
     rows: &'a [usize],
@@ -161,10 +157,9 @@ struct Game<'a> {
 impl Game<'_> {
     fn run(&self, mut player: Player<'_>) -> Run {
         let mut pacer = Pacer { budget: self.budget, price: 0.0, purse: START * self.budget };
-        let listed = self.lesson.outcomes.mean_cost();
+        let listed = self.known.mean_cost();
         let upper: Vec<f64> = self
-            .lesson
-            .outcomes
+            .known
             .cost
             .iter()
             .flat_map(|c| {

@@ -6,6 +6,7 @@
 mod budget;
 mod drift;
 pub mod policies;
+mod trained;
 mod world;
 
 use ndarray::{Array1, Array2, Axis, s};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use budget::{BudgetRow, budgets};
 pub use drift::{DriftRow, drift};
+pub use trained::{Pupil, TrainedRow, pupils, trained};
 pub use world::{Change, World};
 
 use super::crew::spread;

@@ -13,7 +13,8 @@ use crate::policy::{Algorithm, Bandit, Config, Explore, OnlinePolicy, Round};
 const PUBLISHED_EVERY: usize = 16;
 
 /// A policy that learns in batches, as one does that serves from published snapshots.
-struct Published<P> {
+#[derive(Clone, Debug)]
+pub(super) struct Published<P> {
     inner: P,
     waiting: Vec<(Vec<f32>, usize, f64, f64)>,
 }
@@ -82,8 +83,7 @@ pub fn drifting() -> Vec<Maker<'static>> {
 }
 
 /// The served policy after the training rows of a lesson, every model's outcome of each told to it.
-#[must_use]
-pub fn warm(lesson: &Lesson, contexts: &Array2<f32>, rows: &[usize]) -> Box<dyn OnlinePolicy> {
+pub(super) fn warm(lesson: &Lesson, contexts: &Array2<f32>, rows: &[usize]) -> Published<Bandit> {
     let mut policy = Bandit::new("pointsman, warm", Config::default(), Explore::Floor, lesson.models.len());
     for (row, scores) in rows.iter().zip(lesson.outcomes.score.rows()) {
         let x = contexts.row(*row).to_vec();
@@ -91,5 +91,5 @@ pub fn warm(lesson: &Lesson, contexts: &Array2<f32>, rows: &[usize]) -> Box<dyn 
             policy.update(&x, arm, *score, 0.0);
         }
     }
-    Box::new(Published { inner: policy, waiting: Vec::new() })
+    Published { inner: policy, waiting: Vec::new() }
 }

@@ -197,14 +197,18 @@ pub fn long_json<R: Read>(
             let model = text(&["model", "model_name"]).or_else(|| text(&["prediction"]));
             let model = model.ok_or_else(|| missing("model"))?;
             let score = number(&["score", "accuracy"]).ok_or_else(|| missing("score"))?;
-            let tokens = |name: &str| entry.get(name).and_then(Value::as_i64);
+            let usage = entry.pointer("/generated_result/token_usage");
+            let tokens =
+                |name: &str, in_usage: &str| entry.get(name).or_else(|| usage?.get(in_usage)).and_then(Value::as_i64);
             let outcome = json!({
                 "score": score,
                 "cost_usd": number(&["cost", "cost_usd"]),
-                "tokens_in": tokens("prompt_tokens"),
-                "tokens_out": tokens("completion_tokens"),
+                "tokens_in": tokens("prompt_tokens", "input_tokens"),
+                "tokens_out": tokens("completion_tokens", "output_tokens"),
             });
-            let group = text(&["dataset_name", "dataset", "group"]);
+            // RouterArena names the data set in front of a row's number: `ArcMMLU_655`.
+            let numbered = || text(&["global index"])?.rsplit_once('_').map(|(set, _)| set.to_owned());
+            let group = text(&["dataset_name", "dataset", "group"]).or_else(numbered);
             let row = rows.entry(hex(&row_id(&prompt))).or_insert_with(|| (group, prompt, BTreeMap::new()));
             row.2.insert(model.to_lowercase(), outcome);
         }
@@ -317,12 +321,17 @@ mod tests {
     #[test]
     fn long_files_are_joined_by_prompt_and_halves_are_left_out() {
         let one = r#"{"model_name":"A","dataset_name":"d","records":[{"origin_query":"p","prompt":"Answer: p","prediction":"C","ground_truth":"C","score":1.0,"prompt_tokens":7,"completion_tokens":2,"cost":0.1},{"origin_query":"q","prediction":"B","score":0}]}"#;
-        let two = r#"[{"global index":"d_0","prompt":"p","prediction":"b","generated_result":{"success":true},"accuracy":0.5,"cost":0.2}]"#;
+        let two = r#"[{"global index":"d_0","prompt":"p","prediction":"b","generated_result":{"success":true,"token_usage":{"input_tokens":7,"output_tokens":5,"total_tokens":40}},"accuracy":0.5,"cost":0.2}]"#;
         let mut rows = Vec::new();
         let imported = long_json("lb", [one.as_bytes(), two.as_bytes()], &mut rows).expect("long files");
         assert_eq!((imported.rows, imported.left_out), (1, 1));
         let row: Value = serde_json::from_slice(&rows).expect("one row");
         assert_eq!((&row["group"], &row["outcomes"]["a"]["cost_usd"]), (&json!("d"), &json!(0.1)));
         assert_eq!((&row["outcomes"]["a"]["tokens_in"], &row["outcomes"]["b"]["score"]), (&json!(7), &json!(0.5)));
+        assert_eq!(row["outcomes"]["b"]["tokens_out"], 5);
+        let mut alone = Vec::new();
+        long_json("ra", [two.as_bytes(), two.replace("\"b\"", "\"c\"").as_bytes()], &mut alone).expect("two routers");
+        let row: Value = serde_json::from_slice(&alone).expect("one row");
+        assert_eq!(row["group"], "d");
     }
 }
