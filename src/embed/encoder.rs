@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::fast::Fast;
+use super::kernels::Pass;
 use super::portable::Portable;
 use super::sources::{self, Files};
 use super::text::cut;
@@ -190,11 +192,21 @@ impl Encoder {
     /// # Errors
     /// If the network fails.
     pub fn forward(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, EncodeError> {
+        self.forward_with(texts, &|_| ())
+    }
+
+    /// As [`Encoder::forward`], and where the form allows it the pass is shown to `invite` before the work begins:
+    /// other threads that get it there may [help](Encoder::help). The vectors are the same to the last bit.
+    pub(super) fn forward_with(
+        &self,
+        texts: &[Vec<u32>],
+        invite: &dyn Fn(&Arc<Pass>),
+    ) -> Result<Vec<Vec<f32>>, EncodeError> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
         let states = match &self.network {
-            Network::Fast(network) => network.forward(texts)?,
+            Network::Fast(network) => network.forward(texts, invite)?,
             Network::Portable(network) => network.forward(texts)?,
             Network::Stock(network) => stock(network, texts)?,
         };
@@ -209,6 +221,13 @@ impl Encoder {
                 self.pool(of_text, width)
             })
             .collect())
+    }
+
+    /// Works at a pass that another thread began with this encoder, until it is over.
+    pub(super) fn help(&self, pass: &Pass) {
+        if let Network::Fast(network) = &self.network {
+            network.help(pass);
+        }
     }
 
     /// The unit vector of token vectors of this width, padded with zeros to [`DIMENSIONS`]: that changes no angle.

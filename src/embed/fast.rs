@@ -1,10 +1,12 @@
 //! The network with its layers in the processor's vector unit; candle looks up the vectors they start from.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape as Dimensions, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::Config as Shape;
 
-use super::kernels::{self, Kernels, Stored, Unit};
+use super::kernels::{self, Kernels, Pass, Stored, Unit};
 use super::portable::{Embeddings, Norm, mix_weights};
 
 /// The network, laid out for a unit.
@@ -26,20 +28,27 @@ impl Fast {
         Ok(Self { embeddings, kernels })
     }
 
-    /// The token vectors (tokens of all texts, width), text after text.
-    pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
+    /// The token vectors (tokens of all texts, width), text after text. Whoever gets the pass by `invite` may
+    /// [help](Fast::help).
+    pub(super) fn forward(&self, texts: &[Vec<u32>], invite: &dyn Fn(&Arc<Pass>)) -> Result<Tensor> {
         let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
-        self.embeddings.sum(texts)?.apply_op1_no_bwd(&Pass { kernels: &self.kernels, lengths: &lengths })
+        self.embeddings.sum(texts)?.apply_op1_no_bwd(&Layers { kernels: &self.kernels, lengths: &lengths, invite })
+    }
+
+    /// Works at a pass that another thread began, until it is over.
+    pub(super) fn help(&self, pass: &Pass) {
+        self.kernels.work(pass);
     }
 }
 
 /// All layers over texts of these lengths, as an operation of candle's.
-struct Pass<'a> {
+struct Layers<'a> {
     kernels: &'a Kernels,
     lengths: &'a [usize],
+    invite: &'a dyn Fn(&Arc<Pass>),
 }
 
-impl CustomOp1 for Pass<'_> {
+impl CustomOp1 for Layers<'_> {
     fn name(&self) -> &'static str {
         "encoder-layers"
     }
@@ -47,7 +56,7 @@ impl CustomOp1 for Pass<'_> {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Dimensions)> {
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("the token vectors are not contiguous") };
         let mut states = storage.as_slice::<f32>()?[start..end].to_vec();
-        self.kernels.run(&mut states, self.lengths);
+        self.kernels.run(&mut states, self.lengths, self.invite);
         Ok((CpuStorage::F32(states), layout.shape().clone()))
     }
 }

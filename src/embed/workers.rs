@@ -1,5 +1,9 @@
 //! The encoder behind a queue: one thread a core, each with one forward pass at a time.
 //!
+//! A text that comes while other workers have nothing to do is computed by several of them together: whoever takes it
+//! leaves an invitation on the desk. Texts that wait come before invitations, so under load every worker is at a text
+//! of its own, which is the way that gets most done.
+//!
 //! Nothing ever waits for company: a free worker takes what is there. When several short texts wait already, it takes
 //! them together, for one pass over the weights costs little more than for one of them; long texts gain nothing from
 //! that and go alone. A text that is asked for while it is being computed is not computed again, and one that was
@@ -10,6 +14,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -19,6 +24,7 @@ use moka::sync::Cache;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 
+use super::kernels::Pass;
 use super::text::cut;
 use super::{Config, Embedder, Embedding, Encoder, LoadError, Origin, Pending, Progress, Status};
 use crate::base::Digest;
@@ -27,6 +33,8 @@ use crate::base::Digest;
 const SHORT: usize = 120;
 /// At most so many short texts go through the network together.
 const TOGETHER: usize = 8;
+/// Tokens of a text for every worker at it: below that the passes over the weights are what costs, not the tokens.
+const ROWS_EACH: usize = 8;
 
 /// The encoder with its threads. Dropping it lets the threads end after what they are at.
 pub struct Workers {
@@ -43,7 +51,7 @@ impl fmt::Debug for Workers {
 /// What callers and workers share.
 struct Shared {
     desk: Mutex<Desk>,
-    /// Rung when a text is put on the desk, and when the house closes.
+    /// Rung when something is put on the desk, and when the house closes.
     bell: Condvar,
     remembered: Cache<Digest, Arc<[f32]>>,
     status: watch::Sender<Status>,
@@ -57,7 +65,17 @@ struct Desk {
     waiting: VecDeque<Job>,
     /// Everyone who waits for a text's vector, from when it is queued until it is made.
     flights: HashMap<Digest, Vec<oneshot::Sender<Arc<[f32]>>>>,
+    /// Texts that are being computed, once for each worker who may help.
+    invitations: Vec<Arc<Pass>>,
+    /// Workers who wait for the bell.
+    idle: usize,
     closed: bool,
+}
+
+/// What a worker finds on the desk.
+enum Work {
+    Texts(Vec<Job>),
+    Help(Arc<Pass>),
 }
 
 struct Job {
@@ -181,8 +199,9 @@ impl Shared {
         Answer::Coming(receiver)
     }
 
-    /// Waits for work: one text, or several short ones if they are here already. `None` when the house is closed.
-    fn take(&self) -> Option<Vec<Job>> {
+    /// Waits for work: one text, or several short ones if they are here already, or else a text that another worker
+    /// is at. `None` when the house is closed.
+    fn take(&self) -> Option<Work> {
         let mut desk = self.desk.lock();
         loop {
             if desk.closed {
@@ -201,10 +220,35 @@ impl Shared {
                 }
             }
             if !taken.is_empty() {
-                return Some(taken);
+                return Some(Work::Texts(taken));
             }
+            if let Some(pass) = desk.invitations.pop() {
+                return Some(Work::Help(pass));
+            }
+            desk.idle += 1;
             self.bell.wait(&mut desk);
+            desk.idle -= 1;
         }
+    }
+
+    /// Invites idle workers to a pass, as many as are of use.
+    fn invite(&self, pass: &Arc<Pass>) {
+        let of_use = (pass.rows() / ROWS_EACH).saturating_sub(1);
+        if of_use == 0 {
+            return;
+        }
+        let mut desk = self.desk.lock();
+        let invited = desk.idle.min(of_use);
+        desk.invitations.extend(iter::repeat_n(pass, invited).cloned());
+        drop(desk);
+        for _ in 0..invited {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Takes back the invitations nobody followed.
+    fn disinvite(&self) {
+        self.desk.lock().invitations.retain(|pass| !pass.is_over());
     }
 
     /// Remembers the vector and hands it to everyone who waits. The order matters: who finds no flight looks into
@@ -242,8 +286,12 @@ fn staff(shared: &Arc<Shared>, encoder: Encoder) -> Result<(), LoadError> {
         spawn(&format!("embed-{i}"), move || {
             // candle and gemm split their work over the current pool; here that is this thread alone.
             let _pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
-            while let Some(jobs) = shared.take() {
-                work(&shared, &encoder, &jobs);
+            while let Some(work) = shared.take() {
+                match work {
+                    Work::Texts(jobs) => encode(&shared, &encoder, &jobs),
+                    // Should it panic, who began the pass says so.
+                    Work::Help(pass) => drop(catch_unwind(AssertUnwindSafe(|| encoder.help(&pass)))),
+                }
             }
         })?;
     }
@@ -253,11 +301,12 @@ fn staff(shared: &Arc<Shared>, encoder: Encoder) -> Result<(), LoadError> {
 
 /// Makes the vectors of these texts and lands every one of them, come what may: a text left in the air would be
 /// waited for by everyone who asks for it later.
-fn work(shared: &Shared, encoder: &Encoder, jobs: &[Job]) {
+fn encode(shared: &Shared, encoder: &Encoder, jobs: &[Job]) {
     let made = catch_unwind(AssertUnwindSafe(|| {
         let tokens = jobs.iter().map(|job| encoder.tokens(&job.text)).collect::<Result<Vec<_>, _>>()?;
-        encoder.forward(&tokens)
+        encoder.forward_with(&tokens, &|pass| shared.invite(pass))
     }));
+    shared.disinvite();
     let vectors = match made {
         Ok(Ok(vectors)) => vectors.into_iter().map(|vector| Some(vector.into())).collect(),
         Ok(Err(error)) => {

@@ -156,6 +156,16 @@ async fn many_callers_get_the_vectors_they_asked_for() {
 }
 
 #[tokio::test]
+async fn a_text_that_comes_alone_has_the_same_vector_whoever_helped_with_it() {
+    let workers = workers(&Config { workers: Some(3), ..Config::default() });
+    for times in [1, 3, 4, 5, 6, 7, 13, 50] {
+        let text = "signal box at the junction ".repeat(times);
+        let found = workers.embed(&text, LONG).await.expect("there is time");
+        assert_eq!(found.vector.as_ref(), embed_all(&ENCODERS[0], &[text])[0].as_slice());
+    }
+}
+
+#[tokio::test]
 async fn a_text_seen_lately_comes_at_once() {
     let workers = workers(&Config::default());
     let first = workers.embed("the points are set", LONG).await.expect("there is time");

@@ -13,13 +13,15 @@ pub(super) const fn scratch<L: Lanes>(tokens: usize) -> usize {
     (HEAD + L::ROWS) * tokens.next_multiple_of(L::WIDTH)
 }
 
-/// Writes what every head of a text reads.
+/// Writes what every head reads for some rows of a text.
 pub(super) struct Attend<'a> {
     /// Width of all heads together.
     pub(super) width: usize,
     /// Queries, already scaled, keys and values of the text (tokens, 3 * width).
     pub(super) mixed: &'a [f32],
-    /// Where it is written (tokens, width).
+    /// The first of the rows.
+    pub(super) first: usize,
+    /// Where it is written (rows, width).
     pub(super) to: &'a mut [f32],
     /// At least [`scratch`] numbers.
     pub(super) room: &'a mut [f32],
@@ -28,9 +30,10 @@ pub(super) struct Attend<'a> {
 impl<L: Lanes> Work<L> for Attend<'_> {
     #[inline(always)]
     fn on(self, unit: L) {
-        let Self { width, mixed, to, room } = self;
-        let tokens = to.len() / width;
-        assert!(mixed.len() == 3 * to.len() && to.len() == tokens * width, "shapes differ");
+        let Self { width, mixed, first, to, room } = self;
+        let (tokens, rows) = (mixed.len() / (3 * width), to.len() / width);
+        assert!(mixed.len() == 3 * tokens * width && to.len() == rows * width, "shapes differ");
+        assert!(first + rows <= tokens, "the text has no such rows");
         assert!(width.is_multiple_of(HEAD) && room.len() >= scratch::<L>(tokens) && tokens > 0, "shapes differ");
         for head in (0..width).step_by(HEAD) {
             // SAFETY: every row of `mixed` holds query, key and value of all heads, each `width` wide, and `head` with
@@ -39,8 +42,9 @@ impl<L: Lanes> Work<L> for Attend<'_> {
                 let mixed = mixed.as_ptr().add(head);
                 let text = Text {
                     tokens,
+                    rows,
                     padded: tokens.next_multiple_of(L::WIDTH),
-                    query: mixed,
+                    query: mixed.add(first * 3 * width),
                     key: mixed.add(width),
                     value: mixed.add(2 * width),
                     step: 3 * width,
@@ -57,9 +61,11 @@ impl<L: Lanes> Work<L> for Attend<'_> {
 /// One head of one text.
 struct Text {
     tokens: usize,
+    /// Tokens whose queries are asked.
+    rows: usize,
     /// Tokens up to a whole register.
     padded: usize,
-    /// The first token's query, key and value; those of the next are `step` further on.
+    /// The first row's query, the first token's key and value; those of the next are `step` further on.
     query: *const f32,
     key: *const f32,
     value: *const f32,
@@ -74,12 +80,12 @@ struct Text {
 /// The pointers allow what [`Text`] says of them.
 #[inline(always)]
 unsafe fn one_head<L: Lanes>(simd: L, text: &Text) {
-    // SAFETY: the caller's promise; rows stay below `tokens`.
+    // SAFETY: the caller's promise; rows stay below `rows`.
     unsafe {
         transpose_keys(simd, text);
         let mut row = 0;
-        while row < text.tokens {
-            let many = next_rows::<L>(text.tokens - row);
+        while row < text.rows {
+            let many = next_rows::<L>(text.rows - row);
             with_rows!(many, rows_of::<L, _>(simd, text, row));
             row += many;
         }
@@ -110,10 +116,10 @@ unsafe fn transpose_keys<L: Lanes>(simd: L, text: &Text) {
     }
 }
 
-/// Scores, softmax and weighted values of `ROWS` tokens from `row` on.
+/// Scores, softmax and weighted values of `ROWS` rows from `row` on.
 ///
 /// # Safety
-/// As [`one_head`]; the rows are tokens of the text.
+/// As [`one_head`]; the rows are among the text's `rows`.
 #[inline(always)]
 unsafe fn rows_of<L: Lanes, const ROWS: usize>(simd: L, text: &Text, row: usize) {
     // SAFETY: the caller's promise.

@@ -1,8 +1,11 @@
 //! The network's layers over rows of float32, whatever the unit.
 
+use std::ops::Range;
+
 use super::attention::{Attend, HEAD, scratch};
 use super::dense::{Dense, narrow};
 use super::lanes::{Lanes, Product, Work};
+use super::pass::Pass;
 use super::stored::{Linear, Norm, Stored};
 
 /// All layers, laid out for a unit.
@@ -21,14 +24,21 @@ struct Layer<P: Product> {
     after_feed: Norm,
 }
 
-/// What lies between the steps of a layer; kept from pass to pass, so that a pass allocates nothing.
+/// What lies between the steps of a stage; a thread keeps it from pass to pass, so that a pass allocates nothing.
 #[derive(Default)]
 pub(super) struct Room<N> {
     rows: Vec<N>,
     inner: Vec<N>,
-    mixed: Vec<f32>,
     joined: Vec<f32>,
     head: Vec<f32>,
+}
+
+/// So many of these numbers; what is in them is whatever was there.
+fn some<N: Copy + Default>(kept: &mut Vec<N>, many: usize) -> &mut [N] {
+    if kept.len() < many {
+        kept.resize(many, N::default());
+    }
+    &mut kept[..many]
 }
 
 /// Whether a network of this width, inner width and head width can be laid out for this unit.
@@ -54,42 +64,55 @@ impl<P: Product> Layers<P> {
         Self { width: start.gain.len(), layers: layers.collect(), start }
     }
 
-    /// Runs texts of these lengths through all layers, in place: from the sum of token and position vectors (tokens of
-    /// all texts, width) to the token vectors.
-    pub(super) fn forward(&self, simd: P, states: &mut [f32], lengths: &[usize], room: &mut Room<P::Number>) {
+    /// Stages of a pass: one that begins, and one a layer.
+    pub(super) const fn stages(&self) -> usize {
+        self.layers.len() + 1
+    }
+
+    /// Works at a pass until it is over.
+    pub(super) fn work(&self, simd: P, pass: &Pass, room: &mut Room<P::Number>) {
+        assert_eq!(pass.width(), self.width, "shapes differ");
+        pass.work(|stage, rows| self.stage(simd, pass, stage, rows, room));
+    }
+
+    /// Takes rows from the attention of the layer before (the first stage: from the vectors they start from) to the
+    /// queries, keys and values of this one (the last stage: to the token vectors).
+    fn stage(&self, simd: P, pass: &Pass, stage: usize, rows: Range<usize>, room: &mut Room<P::Number>) {
         let (unit, width) = (simd.unit(), self.width);
-        let tokens = lengths.iter().sum::<usize>();
-        assert_eq!(states.len(), tokens * width, "shapes differ");
-        let longest = lengths.iter().max().copied().unwrap_or_default();
-        room.joined.resize(tokens * width, 0.0);
-        room.mixed.resize(3 * tokens * width, 0.0);
-        room.rows.resize(tokens * width / P::PAIR, P::Number::default());
-        room.head.resize(scratch::<P::Unit>(longest), 0.0);
+        let numbers = rows.len() * width;
+        // SAFETY: these rows were claimed by this thread alone.
+        let states = unsafe { pass.states.write(rows.start * width..rows.end * width) };
+        let narrowed = some(&mut room.rows, numbers / P::PAIR);
+        match stage.checked_sub(1) {
+            None => unit.run(Normalise { norm: &self.start, states, more: None }),
+            Some(before) => {
+                let layer = &self.layers[before];
+                let joined = some(&mut room.joined, numbers);
+                let mut done = 0;
+                for (start, length, of_text) in pass.texts(rows.clone()) {
+                    // SAFETY: every row has come through the stage that wrote this plane; this stage writes the other.
+                    let mixed = unsafe { pass.mixed[before % 2].read(3 * start * width..3 * (start + length) * width) };
+                    let to = &mut joined[done * width..(done + of_text.len()) * width];
+                    done += of_text.len();
+                    let room = some(&mut room.head, scratch::<P::Unit>(length));
+                    unit.run(Attend { width, mixed, first: of_text.start, to, room });
+                }
+                narrow(simd, joined, narrowed);
+                layer.join.apply(simd, narrowed, joined);
+                unit.run(Normalise { norm: &layer.after_mix, states, more: Some(joined) });
 
-        unit.run(Normalise { norm: &self.start, states, more: None });
-        for layer in &self.layers {
-            narrow(simd, states, &mut room.rows);
-            layer.mix.apply(simd, &room.rows, &mut room.mixed);
-            let mut start = 0;
-            for length in lengths.iter().copied().filter(|length| *length > 0) {
-                let (from, to) = (start * width, (start + length) * width);
-                unit.run(Attend {
-                    width,
-                    mixed: &room.mixed[3 * from..3 * to],
-                    to: &mut room.joined[from..to],
-                    room: &mut room.head,
-                });
-                start += length;
+                narrow(simd, states, narrowed);
+                let inner = some(&mut room.inner, rows.len() * layer.up.outputs() / P::PAIR);
+                layer.up.apply_gelu(simd, narrowed, inner);
+                layer.down.apply(simd, inner, joined);
+                unit.run(Normalise { norm: &layer.after_feed, states, more: Some(joined) });
             }
-            narrow(simd, &room.joined, &mut room.rows);
-            layer.join.apply(simd, &room.rows, &mut room.joined);
-            unit.run(Normalise { norm: &layer.after_mix, states, more: Some(&room.joined) });
-
-            narrow(simd, states, &mut room.rows);
-            room.inner.resize(tokens * layer.up.outputs() / P::PAIR, P::Number::default());
-            layer.up.apply_gelu(simd, &room.rows, &mut room.inner);
-            layer.down.apply(simd, &room.inner, &mut room.joined);
-            unit.run(Normalise { norm: &layer.after_feed, states, more: Some(&room.joined) });
+        }
+        if let Some(layer) = self.layers.get(stage) {
+            narrow(simd, states, narrowed);
+            // SAFETY: these rows were claimed by this thread alone, and nobody reads this plane in this stage.
+            let mixed = unsafe { pass.mixed[stage % 2].write(3 * rows.start * width..3 * rows.end * width) };
+            layer.mix.apply(simd, narrowed, mixed);
         }
     }
 }
@@ -133,6 +156,69 @@ impl<L: Lanes> Work<L> for Normalise<'_> {
                     let (gain, bias) = (simd.load(gain.as_ptr().add(i)), simd.load(bias.as_ptr().add(i)));
                     simd.store(row.add(i), simd.fma(x, gain, bias));
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+    use std::thread;
+
+    use super::super::{Kernels, Linear, Norm, Stored, Unit};
+
+    const WIDTH: usize = 96;
+
+    /// So many numbers without a pattern (Knuth's multiplicative hash), from another place for every `seed`.
+    fn numbers(seed: usize, many: usize, scale: f32) -> Vec<f32> {
+        let number = |i: usize| ((seed * 100_003 + i) as u32).wrapping_mul(2_654_435_769);
+        (0..many).map(|i| (number(i) as f32 / u32::MAX as f32 - 0.5) * scale).collect()
+    }
+
+    fn network(unit: Unit) -> Kernels {
+        let norm = |seed| Norm { gain: numbers(seed, WIDTH, 2.0), bias: numbers(seed + 1, WIDTH, 0.5), epsilon: 1e-12 };
+        let linear = |seed, inputs: usize, outputs: usize| -> Linear {
+            (numbers(seed, inputs * outputs, 0.4), numbers(seed + 1, outputs, 0.5))
+        };
+        // As many that both planes are written again.
+        let layers = (10..40).step_by(10).map(|seed| Stored {
+            mix: linear(seed, WIDTH, 3 * WIDTH),
+            join: linear(seed + 2, WIDTH, WIDTH),
+            after_mix: norm(seed + 4),
+            up: linear(seed + 5, WIDTH, WIDTH),
+            down: linear(seed + 6, WIDTH, WIDTH),
+            after_feed: norm(seed + 8),
+        });
+        Kernels::new(unit, norm(1), layers).expect("the processor has the unit")
+    }
+
+    #[test]
+    fn a_pass_of_several_threads_has_the_bits_of_one_threads() {
+        let alone = (2..=33).chain([48, 63, 65, 127, 256]).map(|length| vec![length]);
+        let lengths: Vec<Vec<usize>> = alone.chain([vec![3, 17, 0, 40], vec![9; 8]]).collect();
+        let start = numbers(0, 256 * WIDTH, 2.0);
+        for unit in Unit::available(WIDTH, WIDTH, 32) {
+            let kernels = &network(unit);
+            for lengths in &lengths {
+                let start = &start[..lengths.iter().sum::<usize>() * WIDTH];
+                let (mut alone, mut shared) = (start.to_vec(), start.to_vec());
+                kernels.run(&mut alone, lengths, &|_| ());
+                thread::scope(|scope| {
+                    kernels.run(&mut shared, lengths, &|pass| {
+                        let begin = Arc::new(Barrier::new(3));
+                        for _ in 0..2 {
+                            let (pass, begin) = (Arc::clone(pass), Arc::clone(&begin));
+                            scope.spawn(move || {
+                                begin.wait();
+                                kernels.work(&pass);
+                            });
+                        }
+                        begin.wait();
+                    });
+                });
+                assert!(alone.iter().all(|x| x.is_finite()) && alone != start, "{unit}");
+                assert_eq!(alone, shared, "{unit} at {lengths:?}");
             }
         }
     }

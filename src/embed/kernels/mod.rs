@@ -24,10 +24,14 @@ mod dense;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod layer;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "there is nothing to pass through"))]
+mod pass;
 mod stored;
 
 use std::fmt;
+use std::sync::Arc;
 
+pub(super) use pass::Pass;
 pub(super) use stored::{Linear, Norm, Stored};
 
 #[cfg(target_arch = "x86_64")]
@@ -73,6 +77,8 @@ enum Laid {
 
 #[cfg(target_arch = "x86_64")]
 thread_local! {
+    // The pass this thread began last; its memory serves the next one.
+    static PASS: RefCell<Arc<Pass>> = RefCell::default();
     // Two formats, two rooms; a thread that computes in one of them leaves the other empty.
     static WIDE: RefCell<Room<f32>> = RefCell::default();
     static NARROW: RefCell<Room<u32>> = RefCell::default();
@@ -114,18 +120,41 @@ impl Kernels {
     }
 
     /// Runs texts of these lengths through all layers, in place: from the sum of token and position vectors (tokens of
-    /// all texts, width) to the token vectors.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is nothing to run"))]
-    pub(super) fn run(&self, states: &mut [f32], lengths: &[usize]) {
+    /// all texts, width) to the token vectors. Whoever gets the pass by `invite` may [work](Kernels::work) at it too.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn run(&self, states: &mut [f32], lengths: &[usize], invite: &dyn Fn(&Arc<Pass>)) {
+        let stages = match &self.0 {
+            Laid::Avx512Bf16(_, layers) => layers.stages(),
+            Laid::Avx512(_, layers) => layers.stages(),
+            Laid::Avx2(_, layers) => layers.stages(),
+        };
+        PASS.with_borrow_mut(|kept| {
+            let pass = Pass::prepare(kept, states, lengths, stages);
+            invite(pass);
+            self.work(pass);
+            pass.finish(states);
+        });
+    }
+
+    /// Works at a pass that another thread began with this network, until it is over.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn work(&self, pass: &Pass) {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Laid::Avx512Bf16(unit, ref layers) => {
-                NARROW.with_borrow_mut(|room| layers.forward(unit, states, lengths, room));
-            }
-            #[cfg(target_arch = "x86_64")]
-            Laid::Avx512(unit, ref layers) => WIDE.with_borrow_mut(|room| layers.forward(unit, states, lengths, room)),
-            #[cfg(target_arch = "x86_64")]
-            Laid::Avx2(unit, ref layers) => WIDE.with_borrow_mut(|room| layers.forward(unit, states, lengths, room)),
+            Laid::Avx512Bf16(unit, ref layers) => NARROW.with_borrow_mut(|room| layers.work(unit, pass, room)),
+            Laid::Avx512(unit, ref layers) => WIDE.with_borrow_mut(|room| layers.work(unit, pass, room)),
+            Laid::Avx2(unit, ref layers) => WIDE.with_borrow_mut(|room| layers.work(unit, pass, room)),
         }
+    }
+
+    /// There is no network to run.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn run(&self, _states: &mut [f32], _lengths: &[usize], _invite: &dyn Fn(&Arc<Pass>)) {
+        match self.0 {}
+    }
+
+    /// There is no network to run.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn work(&self, _pass: &Pass) {
+        match self.0 {}
     }
 }
