@@ -94,12 +94,12 @@ pub struct Data {
 }
 
 impl Data {
-    /// The configuration.
+    /// The configuration, for what works on the folder alone: no key is needed.
     ///
     /// # Errors
     /// If it is wrong.
     pub fn config(&self) -> Result<Config, Failure> {
-        Config::load(self.source.file().as_deref(), &Environment::of_process())
+        Config::load_offline(self.source.file().as_deref(), &Environment::of_process())
             .map_err(|problems| Failure::Usage(problems.to_string()))
     }
 

@@ -108,7 +108,8 @@ fn knows(log: &Log, catalog: &Catalog) -> Result<(), Failure> {
 }
 
 fn load(file: &std::path::Path) -> Result<Config, Failure> {
-    Config::load(Some(file), &Environment::of_process()).map_err(|problems| Failure::Usage(problems.to_string()))
+    Config::load_offline(Some(file), &Environment::of_process())
+        .map_err(|problems| Failure::Usage(problems.to_string()))
 }
 
 /// What the caller would have wanted: what was logged, unless that came from a preset that says something else now.

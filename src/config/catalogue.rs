@@ -111,11 +111,18 @@ pub(super) struct Parts {
     deployments: Vec<Deployment>,
     aliases: BTreeMap<String, Vec<ModelId>>,
     baseline: Option<ModelId>,
+    /// Nothing will be called: a key that is not there is no mistake.
+    offline: bool,
     pub(super) discoveries: Vec<Discovery>,
     pub(super) warnings: Vec<String>,
 }
 
 impl Parts {
+    /// Nothing yet.
+    pub(super) fn new(offline: bool) -> Self {
+        Self { offline, ..Self::default() }
+    }
+
     /// The catalogue, with the bare upstream names as further aliases, so that a client that asks for
     /// `gpt-6-luna` need not learn a new name.
     pub(super) fn catalog(&mut self) -> Catalog {
@@ -181,7 +188,9 @@ impl Parts {
             let path = format!("providers.{name}");
             let known = prices::known(name);
             let base_url = base_url(provider, known, &path, &mut problems);
-            let key = key(provider, known, environment, &path, &mut problems);
+            let mut locked = Vec::new();
+            let key = key(provider, known, environment, &path, &mut locked);
+            problems.extend(locked.into_iter().filter(|_| !self.offline));
             check_price(provider.price.as_ref(), &path, &mut problems);
             if let Some(base_url) = base_url {
                 self.provider(name, provider, known, &base_url, key.as_ref());
@@ -222,7 +231,8 @@ impl Parts {
             }
         }
         self.names(file, &mut problems);
-        if problems.is_empty() && self.deployments.is_empty() && self.discoveries.is_empty() {
+        let empty = self.deployments.is_empty() && self.discoveries.is_empty();
+        if problems.is_empty() && empty && !self.unknown(file) {
             problems.push(Problem::new("providers", "nothing that can be called", NOTHING_TO_CALL));
         }
         problems
@@ -321,10 +331,15 @@ impl Parts {
         self.deployments.insert(there.unwrap_or(self.deployments.len()), deployment);
     }
 
+    /// Whether the models are those of the environment's keys, and the keys need not be there.
+    fn unknown(&self, file: &raw::File) -> bool {
+        self.offline && file.providers.is_empty() && file.deployments.is_empty()
+    }
+
     /// Aliases and the baseline: they must name models that are there, or may yet be discovered.
     fn names(&mut self, file: &raw::File, problems: &mut Vec<Problem>) {
         let models: Vec<&str> = self.deployments.iter().map(|deployment| deployment.model.as_str()).collect();
-        let missing = |name: &str| self.discoveries.is_empty() && !models.contains(&name);
+        let missing = |name: &str| !self.unknown(file) && self.discoveries.is_empty() && !models.contains(&name);
         let allowed = || format!("a model of this configuration: {}", short_list(&models));
         for (alias, names) in &file.aliases {
             let path = format!("aliases.{alias}");

@@ -76,12 +76,24 @@ impl Config {
     /// # Errors
     /// Every mistake at once; a file that cannot be read is one.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
+        Self::load_for(file, environment, false)
+    }
+
+    /// The same for what calls no provider and opens no cache: a key that is not there is no mistake.
+    ///
+    /// # Errors
+    /// As [`Config::load`], but for keys.
+    pub fn load_offline(file: Option<&Path>, environment: &Environment) -> Result<Self, Problems> {
+        Self::load_for(file, environment, true)
+    }
+
+    fn load_for(file: Option<&Path>, environment: &Environment, offline: bool) -> Result<Self, Problems> {
         let Some(file) = file else { return Ok(Self::of_environment(environment)) };
         let text = std::fs::read_to_string(file).map_err(|error| {
             let found = format!("the file {}, which cannot be read ({error})", file.display());
             Problems(vec![Problem::new("", found, "a file in TOML; pointsman check FILE tells what is wrong with one")])
         })?;
-        Self::read(&text, environment)
+        Self::read_for(&text, environment, offline)
     }
 
     /// Reads the text of a file. Providers come from the file, or from the environment if it names none.
@@ -89,6 +101,10 @@ impl Config {
     /// # Errors
     /// Every mistake at once, each with its path, what was found and what is allowed.
     pub fn read(text: &str, environment: &Environment) -> Result<Self, Problems> {
+        Self::read_for(text, environment, false)
+    }
+
+    fn read_for(text: &str, environment: &Environment, offline: bool) -> Result<Self, Problems> {
         let (file, mut problems) = sift::sift::<raw::File>(text);
         let Some(file) = file else { return Err(Problems(problems)) };
         match file.version {
@@ -100,12 +116,12 @@ impl Config {
                 problems.push(Problem::new("version", found, format!("version = {VERSION}, at the top of the file")));
             }
         }
-        let mut parts = catalogue::Parts::default();
+        let mut parts = catalogue::Parts::new(offline);
         let mut found = parts.of_file(&file, environment);
         let presets = presets::presets(&file.presets, &mut found);
         let (data, sections) = (file.data.clone(), file.sections());
         found.extend(sections.problems());
-        let source = sections.cache.key.as_ref();
+        let source = sections.cache.key.as_ref().filter(|_| !offline);
         let path = "cache.key";
         let cache_key = source
             .and_then(|source| provider::secret(source, environment, path.to_owned(), &mut found))
@@ -236,6 +252,28 @@ name = "qwen"
     fn a_key_that_is_not_set_is_told_by_its_name() {
         let found = problems("version = 1\n[providers.mistral]\nkey = { env = 'NO_SUCH' }\n");
         insta::assert_snapshot!(found.join("\n"));
+    }
+
+    #[test]
+    fn who_calls_no_provider_needs_no_key_and_everything_else_is_checked_all_the_same() {
+        let read = |text: &str, offline| Config::read_for(text, &Environment::default(), offline);
+        let text = "version = 1\nbaseline = 'mistral/mistral-large-4'\n[cache]\nkey = { env = 'NOT_SET' }\n\
+                    [providers.mistral]\n[providers.openai]\nkey = { file = '/no/such/file' }\n";
+        let told = read(text, false).expect_err("three keys are missing").0;
+        let paths: Vec<&str> = told.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["providers.mistral.key", "providers.openai.key", "cache.key"]);
+        let offline = read(text, true).expect("is right but for the keys");
+        assert!(offline.catalog.deployments.iter().all(|deployment| deployment.key.is_none()) && !offline.is_empty());
+
+        // The same as with the keys, so that what is written under it is not of another configuration.
+        let text = "version = 1\n[providers.mistral]\n";
+        let keys = environment(&[("MISTRAL_API_KEY", "k")]);
+        assert_eq!(read(text, true).expect("is right").digest(), Config::read(text, &keys).expect("is right").digest());
+
+        // Which models the environment would bring is not known without it.
+        let text = "version = 1\nbaseline = 'openai/gpt'\n[budgets.day]\namount = '5 USD/day'\n";
+        assert_eq!(read(text, true).expect("is right").sections.budgets.len(), 1);
+        assert!(read(&text.replace("5 USD", "5 EUR"), true).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Data, Failure};
 use crate::base::{Clock, SystemClock};
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::features::Extractor;
 use crate::learn::portrait::{Likeness, Traffic, portrait};
 use crate::learn::{Activation, Learner, Maker, Snapshots, Version, Versions};
@@ -157,8 +157,7 @@ struct Folder {
 impl Folder {
     fn open(data: &Data) -> Result<Self, Failure> {
         let path = data.folder()?;
-        let config = Config::load(data.source.file().as_deref(), &Environment::of_process())
-            .map_err(|problems| Failure::Usage(problems.to_string()))?;
+        let config = data.config()?;
         let ledger = SqliteLedger::open_to_read(&path).map_err(Failure::failed)?;
         Ok(Self { versions: Versions::of_data(&path), ledger, config, path })
     }
