@@ -110,9 +110,9 @@ impl Pass {
             if from == self.rows {
                 turns += 1;
                 if turns < SPINS {
-                    spin_loop()
+                    spin_loop();
                 } else {
-                    thread::yield_now()
+                    thread::yield_now();
                 }
                 continue;
             }
