@@ -133,11 +133,16 @@ fn tell(version: &Version, trained: &Trained, versions: &Versions, json: bool) {
         say(evaluation, false);
     }
     let card = versions.file(&version.name, "card.md");
-    println!(
-        "\n{} has learned {} events; its card: {}\nput it on a part of the traffic: pointsman policy promote {}",
-        version.name,
-        HumanCount(version.offset),
-        card.display(),
-        version.name
-    );
+    let (name, learned) = (&version.name, HumanCount(version.offset));
+    let verdict = trained.evaluation.as_ref().and_then(|evaluation| evaluation.candidates.first());
+    let next = match verdict.map(|judged| judged.verdict) {
+        Some("promote") => {
+            format!("it is better; a part of the traffic first, then all: pointsman policy promote {name}")
+        }
+        Some("keep") => {
+            format!("the gate keeps what serves; to watch it decide nothing: pointsman policy promote {name} --shadow")
+        }
+        _ => format!("the log leaves it open; a part of the traffic tells: pointsman policy promote {name}"),
+    };
+    println!("\n{name} has learned {learned} events; its card: {}\n{next}", card.display());
 }

@@ -152,7 +152,8 @@ fn segments(by: &str, segments: &[Segment]) -> String {
 
 fn bar(name: String, value: Figure) -> Bar {
     let (low, high) = value.interval.map_or((f64::NAN, f64::NAN), |interval| (interval.lower, interval.upper));
-    Bar { name, value: value.mean, low, high, hollow: false }
+    // Hollow: how far off it may be is not known.
+    Bar { name, value: value.mean, low, high, hollow: value.interval.is_none() }
 }
 
 /// Quality over cost along the weights.

@@ -4,11 +4,13 @@ use super::bounds::Interval;
 use super::findings::Figure;
 use super::gate::{Refusal, Verdict};
 
-/// A number with its interval; `(?)` = how far off it may be is not known.
+/// A quality with its interval, which ends where quality does; `(?)` = how far off it may be is not known.
 #[must_use]
 pub fn figure(figure: Figure) -> String {
     match figure.interval {
-        Some(Interval { lower, upper }) => format!("{:.4} ({lower:.4} to {upper:.4})", figure.mean),
+        Some(Interval { lower, upper }) => {
+            format!("{:.4} ({:.4} to {:.4})", figure.mean, lower.clamp(0.0, 1.0), upper.clamp(0.0, 1.0))
+        }
         None => format!("{:.4} (?)", figure.mean),
     }
 }
@@ -16,9 +18,11 @@ pub fn figure(figure: Figure) -> String {
 /// A difference with its interval.
 #[must_use]
 pub fn signed(figure: Figure) -> String {
+    // What rounds to nothing has no sign.
+    let more = |by: f64| format!("{:+.4}", if by.abs() < 5e-5 { 0.0 } else { by });
     match figure.interval {
-        Some(Interval { lower, upper }) => format!("{:+.4} ({lower:+.4} to {upper:+.4})", figure.mean),
-        None => format!("{:+.4} (?)", figure.mean),
+        Some(Interval { lower, upper }) => format!("{} ({} to {})", more(figure.mean), more(lower), more(upper)),
+        None => format!("{} (?)", more(figure.mean)),
     }
 }
 
@@ -35,7 +39,7 @@ pub fn dollars(figure: Figure) -> String {
 /// By how many dollars more, with its interval.
 #[must_use]
 pub fn dearer(figure: Figure) -> String {
-    let more = |sum: f64| format!("{}${:.6}", if sum < 0.0 { '-' } else { '+' }, sum.abs());
+    let more = |sum: f64| format!("{}${:.6}", if sum < -5e-7 { '-' } else { '+' }, sum.abs());
     match figure.interval {
         Some(Interval { lower, upper }) => format!("{} ({} to {})", more(figure.mean), more(lower), more(upper)),
         None => format!("{} (?)", more(figure.mean)),
@@ -83,8 +87,10 @@ fn reasons(refusals: &[Refusal]) -> Vec<String> {
     };
     parts.sort_by(|a, b| upper(a).total_cmp(&upper(b)));
     let mut words: Vec<String> = others.iter().chain(parts.iter().take(NAMED)).map(ToString::to_string).collect();
-    if parts.len() > NAMED {
-        words.push(format!("so do {} other parts of the traffic", parts.len() - NAMED));
+    match parts.len().saturating_sub(NAMED) {
+        0 => {}
+        1 => words.push("so does one other part of the traffic".to_owned()),
+        more => words.push(format!("so do {more} other parts of the traffic")),
     }
     words
 }
@@ -137,5 +143,10 @@ mod tests {
         let about = Figure { mean: 0.001, interval };
         assert_eq!(dollars(about), "$0.001000 ($0.000000 to $0.003000)");
         assert_eq!(dearer(Figure { mean: -0.002, interval: None }), "-$0.002000 (?)");
+        assert_eq!(signed(Figure { mean: -1e-9, ..about }), "+0.0000 (-0.0010 to +0.0030)");
+        assert_eq!(
+            figure(Figure { mean: 0.9, interval: Some(Interval { lower: 0.7, upper: 1.1 }) }),
+            "0.9000 (0.7000 to 1.0000)"
+        );
     }
 }

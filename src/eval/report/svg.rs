@@ -18,7 +18,8 @@ svg{width:100%;height:auto;overflow:visible}svg text{font-size:11px;fill:var(--s
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 td,th{padding:3px 12px 3px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
 td:first-child,th:first-child{text-align:left}b.promote{color:#2e7d32}b.keep{color:#b3261e}b.more{color:#9a6b00}
-details>summary{cursor:pointer;list-style-position:outside}summary h2{display:inline-block;width:96%;vertical-align:top}
+details{border-top:1px solid var(--faint);margin-top:28px;padding-top:14px}summary{cursor:pointer}
+summary h2{display:inline;border:0;margin:0;padding:0}
 tr.yard td{font-style:italic;color:var(--soft)}td.wide{text-align:left;white-space:normal}
 ";
 
