@@ -14,15 +14,26 @@ pub mod config;
 pub mod eligible;
 pub mod evidence;
 pub mod forgetting;
+#[expect(clippy::inline_always, reason = "what works on several numbers must end up in the function made for them")]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "one call into a function compiled for AVX2"))]
+mod lanes;
 pub mod linalg;
 pub mod online;
 pub mod pacer;
 pub mod prior;
 pub mod propensity;
+#[expect(clippy::inline_always, reason = "must end up in the function that is compiled for AVX2")]
+mod quad;
 pub mod regression;
 pub mod safety;
 pub mod snapshot;
 pub mod state;
+#[expect(
+    clippy::inline_always,
+    clippy::needless_range_loop,
+    reason = "must end up in the function that is compiled for AVX2, where iterators with closures may not"
+)]
+mod triangle;
 pub mod watch;
 
 pub use config::{Algorithm, Config, Spread};

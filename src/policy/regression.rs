@@ -19,7 +19,9 @@
 //! The ridge `L` stays outside the sums and is never forgotten: a direction that is no longer seen becomes as
 //! uncertain as it was at first, and never more. Nothing inverse is carried from one fit to the next.
 
+use super::lanes::{Four, LANES, Number as _, wide};
 use super::linalg::{self, packed};
+use super::quad::{Quad, Residuals, Solved};
 
 /// The sums of one arm.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,11 +146,13 @@ const MARGIN: f64 = 3.0;
 
 /// Fits all arms at once. `factor` multiplies all sums first (to weigh them as of now).
 #[must_use]
-pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums> + Clone, factor: f64) -> Fit {
-    let mut chosen = Joint::new(prior, &prior.ridge, sums.clone(), factor);
+pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64) -> Fit {
+    let sums: Vec<&Sums> = sums.collect();
+    let quads: Vec<Quad> = sums.chunks(LANES).map(|arms| Quad::new(arms, prior.ridge.len(), factor)).collect();
+    let mut chosen = Joint::new(prior, &prior.ridge, &quads);
     let mut bar = chosen.evidence + MARGIN;
     for ridge in &prior.looser_ridges {
-        let looser = Joint::new(prior, ridge, sums.clone(), factor);
+        let looser = Joint::new(prior, ridge, &quads);
         if looser.evidence > bar {
             bar = looser.evidence;
             chosen = Joint { looser: true, ..looser };
@@ -160,9 +164,9 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums> + Clone, fact
 /// All arms under one ridge.
 struct Joint<'a> {
     ridge: &'a [f64],
-    arms: Vec<Solved>,
+    quads: Vec<Solved>,
     /// `theta_a` and `R_a` of each.
-    residuals: Vec<(Vec<f64>, f64)>,
+    residuals: Vec<(Vec<Four>, [f64; LANES])>,
     shared: Vec<f64>,
     rows: f64,
     /// Log marginal likelihood, up to a constant that all ridges share.
@@ -171,29 +175,40 @@ struct Joint<'a> {
 }
 
 impl<'a> Joint<'a> {
-    fn new<'b>(prior: &Prior, ridge: &'a [f64], sums: impl Iterator<Item = &'b Sums>, factor: f64) -> Self {
+    fn new(prior: &Prior, ridge: &'a [f64], quads: &[Quad]) -> Self {
         let d = ridge.len();
         let mut q = diagonal(&prior.shared_ridge);
         let mut target: Vec<f64> = prior.shared_ridge.iter().zip(&prior.mean).map(|(l, m)| l * m).collect();
-        let mut arms: Vec<Solved> = Vec::new();
+        let half_logs: Vec<f64> = ridge.iter().map(|l| 0.5 * l.ln()).collect();
+        let mut taken = vec![Four::of(0.0); packed(d)];
         let (mut rows, mut log_volume) = (0.0, 0.0);
-        for arm in sums {
-            let this = Solved::new(ridge, arm, factor);
-            let inverse = linalg::gram(&this.factor, d);
-            let mut at = 0;
-            for (i, (goal, base)) in target.iter_mut().zip(&this.base).enumerate() {
-                for j in 0..=i {
-                    q[at] -= ridge[i] * inverse[at] * ridge[j];
-                    at += 1;
+        let quads: Vec<Solved> = quads
+            .iter()
+            .map(|quad| {
+                let this = Solved::new(ridge, quad, &mut taken);
+                // Arm by arm, also where four are at hand: the order of a sum is part of its bits.
+                let mut at = 0;
+                for (i, (goal, base)) in target.iter_mut().zip(&this.base).enumerate() {
+                    for (q, taken) in q[at..at + i].iter_mut().zip(&taken[at..]) {
+                        taken.0[..this.arms].iter().for_each(|taken| *q -= taken);
+                    }
+                    at += i + 1;
+                    for arm in 0..this.arms {
+                        q[at - 1] -= taken[at - 1].0[arm];
+                        q[at - 1] += ridge[i];
+                        *goal += ridge[i] * base.0[arm];
+                    }
                 }
-                q[at - 1] += ridge[i];
-                *goal += ridge[i] * base;
-                // |A| is the square of the product of its factor's diagonal, of which the inverse is kept.
-                log_volume += this.factor[at - 1].ln() + 0.5 * ridge[i].ln();
-            }
-            rows += this.n;
-            arms.push(this);
-        }
+                for arm in 0..this.arms {
+                    for (i, half_log) in half_logs.iter().enumerate() {
+                        // |A| is the square of the product of its factor's diagonal, of which the inverse is kept.
+                        log_volume += this.factor[packed(i + 1) - 1].0[arm].ln() + half_log;
+                    }
+                    rows += this.n[arm];
+                }
+                this
+            })
+            .collect();
         // L_0 keeps Q positive definite; rounding could spoil that only with sums near the largest numbers.
         let shared = if linalg::cholesky(&mut q, d) {
             linalg::solve_lower(&q, &mut target);
@@ -205,34 +220,44 @@ impl<'a> Joint<'a> {
         };
         let pull: Vec<f64> = ridge.iter().zip(&shared).map(|(l, t)| l * t).collect();
         let shared_quadratic = linalg::inner(&pull, &shared);
-        let residuals: Vec<(Vec<f64>, f64)> = arms.iter().map(|arm| arm.theta(&pull, shared_quadratic)).collect();
+        let pull: Vec<Four> = pull.into_iter().map(Four::of).collect();
+        let residuals: Vec<_> =
+            quads.iter().map(|solved| wide(Residuals { solved, pull: &pull, shared_quadratic })).collect();
         let moved: f64 = (0..d).map(|i| prior.shared_ridge[i] * (shared[i] - prior.mean[i]).powi(2)).sum();
-        let residual = residuals.iter().map(|(_, r)| r).sum::<f64>() + moved + prior.noise * prior.noise_rows;
+        let squares: f64 = squares(&quads, &residuals).sum();
+        let residual = squares + moved + prior.noise * prior.noise_rows;
         let evidence = log_volume - (rows + prior.noise_rows) / 2.0 * residual.ln();
-        Self { ridge, arms, residuals, shared, rows, evidence, looser: false }
+        Self { ridge, quads, residuals, shared, rows, evidence, looser: false }
     }
 
     fn fit(self, prior: &Prior) -> Fit {
-        let squares: f64 = self.residuals.iter().map(|(_, r)| r).sum();
+        let squares: f64 = squares(&self.quads, &self.residuals).sum();
         let noise = (squares + prior.noise * prior.noise_rows) / (self.rows + prior.noise_rows);
-        let arms = self
-            .arms
-            .into_iter()
-            .zip(self.residuals)
-            .map(|(arm, (theta, residual))| Posterior {
-                theta,
-                corner: arm.corner(),
-                factor: arm.factor,
-                noise: (residual + prior.arm_noise_rows * noise) / (arm.n + prior.arm_noise_rows),
-                n: arm.n,
-                looser: self.looser,
-            })
-            .collect();
+        let mut arms = Vec::new();
+        for (quad, (theta, residual)) in self.quads.iter().zip(&self.residuals) {
+            for arm in 0..quad.arms {
+                let of_arm = |numbers: &[Four]| numbers.iter().map(|four| four.0[arm]).collect::<Vec<f64>>();
+                let factor = of_arm(&quad.factor);
+                arms.push(Posterior {
+                    theta: of_arm(theta),
+                    corner: (0..self.ridge.len()).map(|i| factor[packed(i)].powi(2)).sum(),
+                    factor,
+                    noise: (residual[arm] + prior.arm_noise_rows * noise) / (quad.n[arm] + prior.arm_noise_rows),
+                    n: quad.n[arm],
+                    looser: self.looser,
+                });
+            }
+        }
         let factor = diagonal(&self.ridge.iter().map(|l| 1.0 / l.sqrt()).collect::<Vec<_>>());
         let fresh =
             Posterior { theta: self.shared, factor, corner: 1.0 / self.ridge[0], noise, n: 0.0, looser: self.looser };
         Fit { arms, fresh }
     }
+}
+
+/// `R_a` of each arm.
+fn squares<'a>(quads: &'a [Solved], residuals: &'a [(Vec<Four>, [f64; LANES])]) -> impl Iterator<Item = f64> + 'a {
+    quads.iter().zip(residuals).flat_map(|(quad, (_, residual))| residual[..quad.arms].iter().copied())
 }
 
 fn diagonal(values: &[f64]) -> Vec<f64> {
@@ -241,50 +266,6 @@ fn diagonal(values: &[f64]) -> Vec<f64> {
         matrix[packed(i + 1) - 1] = value;
     }
     matrix
-}
-
-/// One arm, as far as it can be solved without the others.
-struct Solved {
-    /// `C^-1`, `A = C C'`.
-    factor: Vec<f64>,
-    b: Vec<f64>,
-    /// `A^-1 b`.
-    base: Vec<f64>,
-    yy: f64,
-    n: f64,
-}
-
-impl Solved {
-    fn new(ridge: &[f64], sums: &Sums, factor: f64) -> Self {
-        let d = ridge.len();
-        let mut a: Vec<f64> = sums.g.iter().map(|value| value * factor).collect();
-        for (i, ridge) in ridge.iter().enumerate() {
-            a[packed(i + 1) - 1] += ridge;
-        }
-        let b: Vec<f64> = sums.b.iter().map(|value| value * factor).collect();
-        if !linalg::cholesky(&mut a, d) {
-            // Only sums that no rows could have made are not positive definite with their ridge: start afresh.
-            return Self::new(ridge, &Sums::new(d), 1.0);
-        }
-        let inverse = linalg::invert_lower(&a, d);
-        let base = linalg::apply_inverse(&inverse, &b);
-        Self { factor: inverse, b, base, yy: (sums.yy * factor).max(0.0), n: (sums.n * factor).max(0.0) }
-    }
-
-    /// `theta` and `R`, given `L theta_0` and `theta_0'L theta_0`.
-    fn theta(&self, pull: &[f64], shared_quadratic: f64) -> (Vec<f64>, f64) {
-        let mut theta = linalg::apply_inverse(&self.factor, pull);
-        for (value, base) in theta.iter_mut().zip(&self.base) {
-            *value += base;
-        }
-        // theta'A theta = theta'(b + L theta_0).
-        let fitted = linalg::inner(&theta, &self.b) + linalg::inner(&theta, pull);
-        (theta, (self.yy + shared_quadratic - fitted).max(0.0))
-    }
-
-    fn corner(&self) -> f64 {
-        (0..self.b.len()).map(|i| self.factor[packed(i)].powi(2)).sum()
-    }
 }
 
 #[cfg(test)]
@@ -380,6 +361,39 @@ mod tests {
             let arm = &fit(&prior, std::iter::once(&sums), 1.0).arms[0];
             prop_assert!((arm.noise - (expected + 20.0 * common) / (n + 20.0)).abs() < 1e-6);
         }
+    }
+
+    /// What a fit says of every arm, as one number: FNV-1a over all bits.
+    fn digest(fit: &Fit, x: &[f64]) -> u64 {
+        let numbers =
+            fit.arms.iter().chain([&fit.fresh]).flat_map(|arm| {
+                arm.theta.iter().copied().chain([arm.noise, arm.n, arm.bias_sd(), arm.sd(x), arm.mean(x)])
+            });
+        numbers.fold(0xcbf2_9ce4_8422_2325, |hash, number| (hash ^ number.to_bits()).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    #[test]
+    fn the_bits_of_a_fit_are_these_on_every_machine_and_in_every_version() {
+        // Knuth's generator: the numbers must not change either.
+        let mut state = 12_345_u64;
+        let mut uniform = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f64 / 16_777_216.0 - 0.5
+        };
+        let mut sums = vec![Sums::new(33); 10];
+        let mut x = vec![0.0; 33];
+        for i in 0..600_u32 {
+            let arm = i as usize % 10;
+            x.iter_mut().for_each(|x| *x = uniform() * 0.6);
+            x[0] = 1.0;
+            let good = uniform() < 0.1 + x[1] * (f64::from(i % 10) - 4.0);
+            sums[arm].add(1.0, &x, f64::from(u8::from(good)));
+        }
+        // One that no rows could have made is left out, and the last place of three fours stays empty.
+        sums[5].g[0] = -1e9;
+        let prior = crate::policy::prior::quality_prior();
+        let found = [1, 4, 7, 10].map(|arms| digest(&fit(&prior, sums[..arms].iter(), 0.75), &x));
+        assert_eq!(found, [0x91c2_af17_1e07_a2c4, 0xdace_f464_1176_3f71, 0xb5ef_89fc_62b7_0018, 0x0c22_d2b7_5a91_eb73]);
     }
 
     /// Two arms that differ in their bias alone, or on every context.
