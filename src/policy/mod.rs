@@ -28,11 +28,7 @@ pub mod regression;
 pub mod safety;
 pub mod snapshot;
 pub mod state;
-#[expect(
-    clippy::inline_always,
-    clippy::needless_range_loop,
-    reason = "must end up in the function that is compiled for AVX2, where iterators with closures may not"
-)]
+#[expect(clippy::inline_always, reason = "must end up in the function that is compiled for AVX2")]
 mod triangle;
 pub mod watch;
 

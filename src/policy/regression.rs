@@ -235,14 +235,14 @@ impl<'a> Joint<'a> {
         let noise = (squares + prior.noise * prior.noise_rows) / (self.rows + prior.noise_rows);
         let mut arms = Vec::new();
         for (quad, (theta, residual)) in self.quads.iter().zip(&self.residuals) {
-            for arm in 0..quad.arms {
+            for (arm, residual) in residual.iter().enumerate().take(quad.arms) {
                 let of_arm = |numbers: &[Four]| numbers.iter().map(|four| four.0[arm]).collect::<Vec<f64>>();
                 let factor = of_arm(&quad.factor);
                 arms.push(Posterior {
                     theta: of_arm(theta),
                     corner: (0..self.ridge.len()).map(|i| factor[packed(i)].powi(2)).sum(),
                     factor,
-                    noise: (residual[arm] + prior.arm_noise_rows * noise) / (quad.n[arm] + prior.arm_noise_rows),
+                    noise: (residual + prior.arm_noise_rows * noise) / (quad.n[arm] + prior.arm_noise_rows),
                     n: quad.n[arm],
                     looser: self.looser,
                 });
