@@ -1,28 +1,52 @@
 //! The bars of evaluation, gate and canary on logs made from the bundled sets: `cargo bench --bench gate`.
 //!
-//! `--quick` makes a tenth of the runs. Every figure is a function of the tables and of seeds.
+//! `--quick` makes a tenth of the runs. A part alone: `cargo bench --bench gate -- errors`, `promoted`, `apart` or `canary`.
+//! Every figure is a function of the tables and of seeds.
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
+use ndarray::Array2;
 use pointsman::cli::datasets::table;
 use pointsman::eval::crew::spread;
 use pointsman::eval::ope::gate::{Apart, Told};
 use pointsman::eval::ope::rehearse::{Lean, Rehearsal, Target};
 use pointsman::eval::ope::{Estimator, Gate, Verdict};
 use pointsman::eval::stream::Projection;
+use pointsman::eval::table::Table;
 use pointsman::learn::canary::{Call, Config, Watch};
 
 const SETS: [&str; 3] = ["paretobandit", "llmrouter-ulab", "zeroeval"];
 
+/// A set's name, its table, and the contexts of its rows.
+type Set = (&'static str, Table, Array2<f32>);
+
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let runs = |runs: usize| if quick { runs / 10 } else { runs };
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let (quick, parts): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|word| *word == "--quick");
+    let asked = |part: &str| parts.is_empty() || parts.iter().any(|asked| *asked == part);
+    let runs = |runs: usize| if quick.is_empty() { runs } else { runs / 10 };
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let projection = Projection::of(&table("llmrouter-ulab").expect("bundled"));
-    let worlds = SETS.map(|set| {
+    let sets: [Set; 3] = SETS.map(|set| {
         let table = table(set).expect("bundled");
-        (set, table.clone(), projection.contexts(&table))
+        let contexts = projection.contexts(&table);
+        (set, table, contexts)
     });
-    println!("error of the estimate at 1,000 events, logged with a floor of .01 ({} runs)", runs(400));
+    if asked("errors") {
+        all_errors(&sets, runs(400), threads);
+    }
+    if asked("promoted") {
+        all_promoted(&sets, &runs, threads);
+    }
+    if asked("apart") {
+        all_apart(&sets, &runs, threads);
+    }
+    if asked("canary") {
+        all_canaries(runs(200), threads);
+    }
+}
+
+fn all_errors(sets: &[Set], runs: usize, threads: usize) {
+    println!("error of the estimate at 1,000 events, logged with a floor of .01 ({runs} runs)");
     println!("  told all: DR with a reward model that was told every answer to every prompt of the other half");
     println!("  prompts:  the error left when every answer to those 1,000 prompts is known; nobody comes below it");
     println!("  lived:    the mean of 1,000 events that the target itself chose");
@@ -30,18 +54,21 @@ fn main() {
         "{:<16}{:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>9}{:>7}  DR <= .010",
         "set", "target", "gain", "IPS", "SNIPS", "DM", "SNDR", "DRos", "DR", "told all", "prompts", "lived"
     );
-    for (set, table, contexts) in &worlds {
+    for (set, table, contexts) in sets {
         let world = Rehearsal::new(table, contexts, 0.01);
         for (lean, share) in [(Lean::Learned, 1.0), (Lean::Oracle, 0.5), (Lean::Nowhere, 0.5)] {
-            errors(set, &world, &world.leaning(lean, share), lean, runs(400), threads);
+            errors(set, &world, &world.leaning(lean, share), lean, runs, threads);
         }
     }
+}
+
+fn all_promoted(sets: &[Set], runs: &dyn Fn(usize) -> usize, threads: usize) {
     println!("\nthe gate, floor .03, 20,000 events watched at every one, alpha .05");
     println!(
         "{:<16}{:<10}{:>8}{:>8}{:>10}{:>10}{:>8}",
         "set", "target", "gain", "runs", "promoted", "median at", "refused"
     );
-    for (set, table, contexts) in &worlds {
+    for (set, table, contexts) in sets {
         let world = Rehearsal::new(table, contexts, 0.03);
         for (lean, gain, count) in [(Lean::Learned, 0.02, 50), (Lean::Oracle, 0.02, 50), (Lean::Nowhere, 0.0, 200)] {
             if let Some(target) = world.target(lean, gain) {
@@ -49,11 +76,14 @@ fn main() {
             }
         }
     }
+}
+
+fn all_apart(sets: &[Set], runs: &dyn Fn(usize) -> usize, threads: usize) {
     println!(
         "\nDR and SNIPS apart by so many standard errors, 5,000 events, floor .03: refused of sound and of false logs"
     );
     println!("{:<16}{:<26}{:>8}{:>8}{:>8}{:>8}", "set", "probabilities told", "runs", "2", "2.5", "3");
-    for (set, table, contexts) in &worlds {
+    for (set, table, contexts) in sets {
         let world = Rehearsal::new(table, contexts, 0.03);
         apart(set, "as drawn", &world, runs(400), threads, &<[f64]>::to_vec);
         apart(set, "one over the arms", &world, runs(100), threads, &|p| vec![1.0 / p.len() as f64; p.len()]);
@@ -61,12 +91,15 @@ fn main() {
             p.iter().map(|p| (p + 1.0 / 4.0) / 2.0).collect()
         });
     }
-    println!("\na canary at 5 %: requests it has served when it is rolled back (200 runs, at most 4,000)");
+}
+
+fn all_canaries(runs: usize, threads: usize) {
+    println!("\na canary at 5 %: requests it has served when it is rolled back ({runs} runs, at most 4,000)");
     println!("{:<10}{:>8}{:>12}{:>10}{:>10}{:>12}", "harm", "judged", "rolled back", "median", "95 %", "within 2,000");
     for (harm, judged) in
         [(0.0, 1.0), (0.02, 1.0), (0.03, 1.0), (0.05, 1.0), (0.1, 1.0), (0.2, 1.0), (0.1, 0.3), (0.2, 0.3)]
     {
-        canary(harm, judged, runs(200), threads);
+        canary(harm, judged, runs, threads);
     }
 }
 

@@ -286,3 +286,14 @@ async fn the_demo_ends_by_itself_and_prints_one_object() {
         assert!(said[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {said}");
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut command = pointsman(home.path());
+    let mut child =
+        command.args(["export", "--columns"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().await.expect("it ends");
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
+}

@@ -56,4 +56,8 @@ async fn a_change_of_the_configuration_is_let_through_or_held_back_with_the_reas
     let (code, _, complaint) = replay("new.toml", &new, &[]);
     assert_eq!(code, 4);
     insta::assert_snapshot!(complaint, @"pointsman: the log cannot tell of acme/new");
+
+    let (code, summary, complaint) = replay("other.toml", &[("else/where", 0.1)], &[]);
+    assert_eq!((code, summary.as_str()), (2, ""));
+    insta::assert_snapshot!(complaint, @"pointsman: nothing could be replayed: the log has acme/large@1, acme/small@1, other/medium@1, and the configuration lists else/where@1; --config names the one to replay");
 }

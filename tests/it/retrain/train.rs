@@ -26,6 +26,11 @@ async fn a_training_run_makes_a_version_with_its_figures_and_changes_nothing_tha
     assert_eq!(trained["policy"], "trained");
     assert!(trained["gain"]["normal"]["mean"].as_f64().expect("a number") > 0.2, "{trained:#}");
     assert_ne!(trained["verdict"], "keep", "{trained:#}");
+    // Every answer passed this check, whoever gave it: nothing is gained on it, and nothing lost.
+    let segments = trained["segments"].as_array().expect("segments");
+    let empty = segments.iter().find(|segment| segment["name"] == "empty").expect("the channel");
+    assert!(empty["gain"]["mean"].as_f64().expect("a number").abs() < 1e-12, "{empty:#}");
+    assert_eq!(report["trained"]["evaluation"]["unpriced"][0], "acme/large@1", "no configuration lists it");
     let card = std::fs::read_to_string(versions.file("v1", "card.md")).expect("a card");
     for words in
         ["## Settings", "configured **taken**", "## Held out", "| trained |", "The gate says", "| intent | code |"]
