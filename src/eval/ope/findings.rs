@@ -1,6 +1,7 @@
-//! What a report says of a candidate: numbers, how far off they may be, and the words for the verdict.
+//! What a report says of a candidate: numbers, and how far off they may be.
 //!
-//! Everything here is made from weighed rounds alone. [`super::evaluate`] brings them together.
+//! Everything here is made from weighed rounds alone. [`mod@super::evaluate`] brings it together, [`super::words`] says
+//! it to people.
 
 use std::collections::BTreeMap;
 
