@@ -1,15 +1,11 @@
-//! The cache on disk: what comes back after a restart, after `kill -9`, and from a file that is damaged.
+//! The cache on disk: what comes back after a restart, and from a file that is damaged. For `kill -9` see
+//! `cache_killed`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::post;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use pointsman::base::{Secret, Seed, TenantId, Timestamp};
 use pointsman::cache::semantic::compare::Verdict;
 use pointsman::cache::semantic::quantised::Fine;
@@ -18,32 +14,28 @@ use pointsman::cache::{Cache, Config, Control, Entry, InMemory, Key, Place, Purg
 use pointsman::cache_store::{CacheStore, StoreError};
 use pointsman::chat::{Answer, FinishReason};
 use pointsman::config::Environment;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use serde_json::json;
 
-/// Moments at which the binary is killed.
-const MOMENTS: u64 = 12;
-const NOW: Timestamp = Timestamp(1_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
 
-fn secret() -> Secret {
+pub(super) fn secret() -> Secret {
     Secret::new("a key of thirty-two characters and more")
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let semantic = SemanticConfig { max_wrong: Some(0.05), min_labels: 10, ..SemanticConfig::default() };
     Config { semantic, ..Config::default() }
 }
 
-fn key(n: u64) -> Key {
+pub(super) fn key(n: u64) -> Key {
     Key::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
 }
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     Place { space: key(1_000_000), tenant: TenantId::from("red"), about: "auto".to_owned() }
 }
 
-fn entry(n: u64) -> Entry {
+pub(super) fn entry(n: u64) -> Entry {
     let text = format!("the river is {n} miles long");
     let answer = Answer {
         text: text.clone(),
@@ -63,7 +55,7 @@ fn entry(n: u64) -> Entry {
     }
 }
 
-fn prompt(n: u64) -> Prompt {
+pub(super) fn prompt(n: u64) -> Prompt {
     let raw: Vec<f32> =
         (0..pointsman::embed::DIMENSIONS).map(|i| Seed(n).uniform(&i.to_string()) as f32 - 0.5).collect();
     let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -225,113 +217,4 @@ fn a_similarity_is_no_setting() {
     assert!(read("threshold = 0.9").expect_err("unknown").contains("threshold"));
     assert!(read("max_wrong = 0.9").expect_err("too much").contains("not a similarity"));
     assert!(read("max_wrong = 0.02\ncheck_share = 0.0").expect_err("blind").contains("check_share"));
-}
-
-/// Says for every question something that is right for it alone.
-#[expect(clippy::disallowed_methods, reason = "it serves until the test's runtime ends")]
-async fn upstream() -> String {
-    let answer = async |body: Bytes| {
-        let asked: Value = serde_json::from_slice(&body).expect("JSON");
-        let question = asked["messages"][0]["content"].as_str().unwrap_or_default();
-        json!({"id": "u", "object": "chat.completion", "model": "m", "created": 1,
-               "choices": [{"index": 0, "finish_reason": "stop",
-                            "message": {"role": "assistant", "content": right(question)}}],
-               "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}})
-        .to_string()
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    let router = Router::new().route("/v1/chat/completions", post(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}/v1")
-}
-
-fn right(question: &str) -> String {
-    format!("the answer is {}", blake3::hash(question.as_bytes()))
-}
-
-/// The binary, and where it serves.
-async fn start(home: &Path) -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .env_clear()
-        .env("HOME", home)
-        .env("CACHE_KEY", secret().expose())
-        .current_dir(home)
-        .args(["serve", "--config", "pointsman.toml", "--listen", "127.0.0.1:0", "--data", "data"])
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-    let mut seen = String::new();
-    while let Some(line) = lines.next_line().await.expect("its log") {
-        if let Some((_, rest)) = line.split_once("base URL ") {
-            let base = rest.split(',').next().expect("an address").to_owned();
-            // The log goes on; somebody must read it.
-            #[expect(clippy::disallowed_methods, reason = "ends with the log")]
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (child, base);
-        }
-        seen += &line;
-        seen.push('\n');
-    }
-    panic!("it did not start:\n{seen}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_moment_it_gives_right_answers_and_none_that_was_reported() {
-    let home = tempfile::tempdir().expect("a folder");
-    let toml = format!(
-        "version = 1\n[providers.rack]\nbase_url = '{}'\nmodels = ['m']\nprice = {{ input = 1.0, output = 1.0 }}\n\
-         [embed]\nenabled = false\n[cache]\nkey = {{ env = 'CACHE_KEY' }}\n",
-        upstream().await
-    );
-    std::fs::write(home.path().join("pointsman.toml"), toml).expect("written");
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let mut forgotten: BTreeSet<u64> = BTreeSet::new();
-    let (mut asked, mut hits, mut reports) = (0_u64, 0, 0);
-    for round in 0..MOMENTS {
-        let (mut child, base) = start(home.path()).await;
-        let ask = |n: u64| {
-            let question = format!("question {n}");
-            let body = json!({"model": "auto", "temperature": 0, "messages": [{"role": "user", "content": question}]});
-            let sent = client.post(format!("{base}/chat/completions")).json(&body).send();
-            async move {
-                let reply = sent.await.ok()?;
-                let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
-                let (outcome, id) = (header("x-pointsman-cache")?, header("x-pointsman-cache-id"));
-                let body: Value = reply.json().await.ok()?;
-                assert_eq!(body["choices"][0]["message"]["content"], right(&question), "{outcome}");
-                Some((n, outcome, id))
-            }
-        };
-        // What was said to be forgotten before the last kill is not in memory.
-        for n in std::mem::take(&mut forgotten) {
-            let (_, outcome, _) = ask(n).await.expect("it serves");
-            assert_eq!(outcome, "miss", "round {round}: question {n} was reported");
-        }
-        let patience = 5 + (Seed(round).uniform("patience") * 60.0) as usize;
-        let numbers = (0..asked).rev().take(40).chain(asked..asked + 60);
-        let mut replies = futures::stream::iter(numbers.map(&ask)).buffer_unordered(8).take(patience);
-        let mut kept: BTreeMap<u64, String> = BTreeMap::new();
-        while let Some(reply) = replies.next().await {
-            let (n, outcome, id) = reply.expect("it serves");
-            hits += u64::from(outcome == "hit");
-            kept.extend(id.filter(|_| n % 5 == 0).map(|id| (n, id)));
-        }
-        drop(replies);
-        for (n, id) in kept {
-            let report = client.post(format!("{base}/cache/report")).json(&json!({"id": id})).send().await;
-            assert!(report.expect("it serves").status().is_success());
-            forgotten.insert(n);
-            reports += 1;
-        }
-        asked += 20;
-        // Chance decides what it is doing at this moment.
-        let last = futures::future::join_all((0..8).map(|n| ask(1_000_000 + 8 * round + n)));
-        let pause = Duration::from_micros((Seed(round).uniform("pause") * 30_000.0) as u64);
-        let _cut_off = tokio::time::timeout(pause, last).await;
-        child.kill().await.expect("killed");
-    }
-    assert!(hits > MOMENTS && reports > 0, "{hits} hits, {reports} reports");
 }

@@ -4,6 +4,8 @@ mod arms;
 mod bench;
 mod binary;
 mod cache;
+mod cache_apart;
+mod cache_killed;
 mod cache_store;
 mod crash;
 mod dispatch;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt;
 use futures::future::join_all;
+use pointsman::base::Seed;
 use pointsman::ledger::{Completed, Outcome};
 use tower::ServiceExt;
 
@@ -85,38 +86,58 @@ async fn whole_answers_are_shared_too() {
     assert_eq!(cost(&house.completed().await).0, 1);
 }
 
+/// A stream of these pieces, of which the request that flew reads this many events and hangs up while so many others
+/// sit beside it.
+async fn the_first_one_leaves(pieces: &[&str], leaves_after: usize, beside: usize) {
+    let whole: String = events(pieces).concat();
+    let house = Arc::new(House::new(halting(pieces, leaves_after)).await);
+    // The first one, by hand.
+    let mut first = Box::pin(house.router.clone().oneshot(request(STREAMED)));
+    assert!(futures::poll!(&mut first).is_pending());
+    let others = spawn_all(&house, beside, STREAMED);
+    under_way(&house, beside + 1).await;
+    house.upstream.was_asked(1).await;
+    // The second event is the first content; before that nothing is given out.
+    let mut body = None;
+    if leaves_after >= 2 {
+        let mut stream = (&mut first).await.expect("a reply").into_body().into_data_stream();
+        let (mut read, sent) = (0, events(pieces)[..leaves_after].concat().len());
+        while read < sent {
+            read += stream.next().await.expect("what was sent").expect("bytes").len();
+        }
+        body = Some(stream);
+    }
+    drop((first, body));
+    house.upstream.go_on();
+    let replies = others.join_all().await;
+    assert_eq!(replies.len(), beside);
+    assert!(replies.iter().all(|reply| reply.text() == replies[0].text()), "left after {leaves_after}");
+    let usage = whole.rfind("data: {").expect("usage");
+    assert!(replies[0].text().starts_with(&whole[..usage]), "left after {leaves_after}: {}", replies[0].text());
+    assert_eq!(house.upstream.asked().len(), 1, "left after {leaves_after}");
+    let completed = house.completed().await;
+    assert_eq!(completed.len(), beside + 1);
+    assert_eq!(cost(&completed).0, 1, "left after {leaves_after}");
+    let gone: Vec<&Completed> = completed.iter().filter(|completed| completed.outcome == Outcome::HungUp).collect();
+    assert!(gone.len() == 1 && gone[0].attempts.len() == 1, "left after {leaves_after}: {gone:?}");
+    assert_eq!(house.send(request(STREAMED)).await.header("x-pointsman-cache"), Some("hit"));
+}
+
 #[tokio::test]
 async fn the_first_one_hangs_up_at_any_event_and_the_others_have_it_all() {
     let pieces = ["one ", "two ", "three"];
-    let whole: String = events(&pieces).concat();
     for leaves_after in 0..events(&pieces).len() - 1 {
-        let house = Arc::new(House::new(halting(&pieces, leaves_after)).await);
-        // The first one, by hand.
-        let mut first = Box::pin(house.router.clone().oneshot(request(STREAMED)));
-        assert!(futures::poll!(&mut first).is_pending());
-        let others = spawn_all(&house, 20, STREAMED);
-        under_way(&house, 21).await;
-        house.upstream.was_asked(1).await;
-        // The second event is the first content; before that nothing is given out.
-        let mut body = None;
-        if leaves_after >= 2 {
-            let mut stream = (&mut first).await.expect("a reply").into_body().into_data_stream();
-            assert!(stream.next().await.is_some());
-            body = Some(stream);
-        }
-        drop((first, body));
-        house.upstream.go_on();
-        let replies = others.join_all().await;
-        assert!(replies.iter().all(|reply| reply.text() == replies[0].text()), "left after {leaves_after}");
-        let usage = whole.rfind("data: {").expect("usage");
-        assert!(replies[0].text().starts_with(&whole[..usage]), "left after {leaves_after}: {}", replies[0].text());
-        assert_eq!(house.upstream.asked().len(), 1, "left after {leaves_after}");
-        let completed = house.completed().await;
-        assert_eq!(completed.len(), 21);
-        assert_eq!(cost(&completed).0, 1, "left after {leaves_after}");
-        let gone: Vec<&Completed> = completed.iter().filter(|completed| completed.outcome == Outcome::HungUp).collect();
-        assert!(gone.len() == 1 && gone[0].attempts.len() == 1, "left after {leaves_after}: {gone:?}");
-        assert_eq!(house.send(request(STREAMED)).await.header("x-pointsman-cache"), Some("hit"));
+        the_first_one_leaves(&pieces, leaves_after, 20).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_have_it_all_when_the_first_one_hangs_up_at_a_random_chunk() {
+    let pieces: Vec<String> = (0..40).map(|n| format!("word {n} ")).collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    for round in 0..2 {
+        let draw = Seed(round).uniform("chunk");
+        the_first_one_leaves(&pieces, 2 + (draw * 38.0) as usize, 1_000).await;
     }
 }
 
