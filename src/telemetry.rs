@@ -57,6 +57,8 @@ pub const CACHE_VERDICTS: &str = "pointsman_cache_verdicts_total";
 /// Upper limit, 95 %, of the share of wrong answers among those given for other prompts. Labels: `namespace` (the
 /// twenty most checked), `state`.
 pub const CACHE_WRONG_BOUND: &str = "pointsman_cache_wrong_bound";
+/// What the judge of answers to like prompts has cost, dollars, as far as prices are known.
+pub const CACHE_JUDGE_USD: &str = "pointsman_cache_judge_usd";
 /// Bytes held by the exact cache.
 pub const CACHE_BYTES: &str = "pointsman_cache_bytes";
 /// Embeddings that were not ready in time, so that the lexical context was used.
@@ -88,7 +90,7 @@ pub enum Shape {
 }
 
 /// Every metric: name, kind, help text.
-pub const METRICS: [(&str, Shape, &str); 30] = [
+pub const METRICS: [(&str, Shape, &str); 31] = [
     (REQUESTS, Shape::Counter, "Requests answered, by route, model, status and cache outcome."),
     (ERRORS, Shape::Counter, "Requests that ended in an error, by kind."),
     (REFUSED, Shape::Counter, "Requests turned away at admission, by kind."),
@@ -110,6 +112,7 @@ pub const METRICS: [(&str, Shape, &str); 30] = [
     (CACHE_UNLIKE, Shape::Counter, "Prompts not answered by the answer to a like one, by reason."),
     (CACHE_VERDICTS, Shape::Counter, "Answers to like prompts compared with fresh ones, by verdict."),
     (CACHE_WRONG_BOUND, Shape::Gauge, "Upper limit of the share of wrong semantic hits, by namespace."),
+    (CACHE_JUDGE_USD, Shape::Gauge, "What the judge of answers to like prompts has cost, in dollars, as far as known."),
     (CACHE_BYTES, Shape::Gauge, "Bytes held by the exact cache."),
     (EMBEDDING_LATE, Shape::Counter, "Requests decided on the lexical context because the encoder was late."),
     (EVENTS_SHED, Shape::Counter, "Ledger events shed under overload."),

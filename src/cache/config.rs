@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::Repeats;
 use crate::base::problem::Problem;
-use crate::base::{KeySource, TenantId};
+use crate::base::{KeySource, ModelId, TenantId};
 
 /// The settings of `[cache]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,10 +61,16 @@ pub struct SemanticConfig {
     pub min_labels: u64,
     /// Whether later turns of a conversation are compared too, within one and the same history.
     pub conversations: bool,
+    /// The model that is asked whether two answers in words say the same. Absent = their vectors decide, where they can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<ModelId>,
+    /// The largest share of the misses for which it is asked, of those with a candidate the most telling ones; beside
+    /// these it is asked at every check. With 1 it is asked at every miss.
+    pub judge_share: f64,
     /// How long a namespace that was found wrong too often answers by exact keys alone, before it is tried again.
     #[serde(with = "crate::base::duration")]
     pub cooling: Duration,
-    /// Prompts in one namespace; the oldest goes first.
+    /// Prompts in one namespace; the least used of the oldest goes first.
     pub max_entries: usize,
 }
 
@@ -91,6 +97,8 @@ impl Default for SemanticConfig {
             check_share: 0.02,
             min_labels: 200,
             conversations: false,
+            judge: None,
+            judge_share: 0.1,
             cooling: Duration::from_hours(1),
             max_entries: 100_000,
         }
@@ -131,6 +139,10 @@ impl Config {
         {
             let allowed = "above 0, to 1: without checks nobody would know how often it is wrong";
             problems.push(Problem::new("semantic.check_share", semantic.check_share, allowed));
+        }
+        if !(0.0..=1.0).contains(&semantic.judge_share) {
+            let allowed = "0 to 1: the share of the misses for which the judge is asked";
+            problems.push(Problem::new("semantic.judge_share", semantic.judge_share, allowed));
         }
         if semantic.max_entries == 0 {
             problems.push(Problem::new("semantic.max_entries", 0, "1 or more"));

@@ -1,14 +1,15 @@
 //! The store of the exact tier: answers by key, bounded in bytes, each with its age.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use moka::notification::RemovalCause;
 
 use super::config::Config;
 use super::control::Control;
 use super::key::Key;
-use crate::base::{DeploymentId, ModelId, TenantId, Timestamp};
+use super::shelf::{Gone, Shelves};
+use crate::base::{DeploymentId, ModelId, TenantId, Timestamp, Usd};
 use crate::chat::Answer;
 
 /// An answer that may be given again.
@@ -26,34 +27,38 @@ pub struct Entry {
     pub deployment: DeploymentId,
     /// The model of that deployment.
     pub model: ModelId,
+    /// What the call has cost; `None` = not known.
+    pub cost: Option<Usd>,
+    /// How long it took to its last byte.
+    pub took: Duration,
     /// What its caller has it purged by.
     pub tags: Vec<String>,
     /// The namespace in whose index its prompt stands, once it does.
     pub space: OnceLock<Key>,
 }
 
-/// Told of every answer that is gone: forgotten, pushed out or too old; not of one that was replaced.
-pub(super) type Gone = Box<dyn Fn(&Key, &Entry) + Send + Sync>;
+/// What a second is worth that nobody waits, in dollars: some two dollars an hour.
+const SECOND: f64 = 0.0005;
+
+impl Entry {
+    /// What one use of it saves, in dollars: the money of a call, as far as it is known, and its time.
+    #[must_use]
+    pub fn worth(&self) -> f64 {
+        self.cost.map_or(0.0, Usd::get) + SECOND * self.took.as_secs_f64()
+    }
+}
 
 /// Answers by key.
 #[derive(Debug)]
 pub(super) struct ExactCache {
     config: Config,
-    entries: moka::sync::Cache<Key, Arc<Entry>>,
+    entries: Shelves,
 }
 
 impl ExactCache {
     /// An empty cache that tells `gone` of what it loses.
     pub(super) fn new(config: Config, gone: Gone) -> Self {
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(config.max_bytes)
-            .weigher(|_, entry: &Arc<Entry>| u32::try_from(weight(entry)).unwrap_or(u32::MAX))
-            .eviction_listener(move |key: Arc<Key>, entry: Arc<Entry>, cause| {
-                if cause != RemovalCause::Replaced {
-                    gone(&key, &entry);
-                }
-            })
-            .build();
+        let entries = Shelves::new(config.max_bytes, config.max_entry_bytes as u64, gone);
         Self { config, entries }
     }
 
@@ -61,16 +66,16 @@ impl ExactCache {
         &self.config
     }
 
-    /// The answer under this key, if it is alive and young enough for the caller.
+    /// The answer under this key, if it is alive and young enough for the caller. Looked at, not yet used.
     pub(super) fn get(&self, key: &Key, control: &Control, now: Timestamp) -> Option<Arc<Entry>> {
         if control.no_cache {
             return None;
         }
-        let entry = self.entries.get(key)?;
+        let entry = self.entries.peek(key)?;
         let age = now.since(entry.made);
         if age >= self.config.lifetime_of(&entry.tenant) {
             if age >= self.config.lifetime_of(&entry.tenant).saturating_add(self.config.stale_if_error) {
-                self.entries.invalidate(key);
+                self.entries.forget(key);
             }
             return None;
         }
@@ -80,43 +85,45 @@ impl ExactCache {
 
     /// The answer under this key, also one whose lifetime is over by less than `stale_if_error`.
     pub(super) fn get_stale(&self, key: &Key, now: Timestamp) -> Option<Arc<Entry>> {
-        let entry = self.entries.get(key)?;
+        let entry = self.entries.peek(key)?;
         let most = self.config.lifetime_of(&entry.tenant).saturating_add(self.config.stale_if_error);
         (now.since(entry.made) < most).then_some(entry)
     }
 
-    /// Keeps an answer, in place of an older one under the same key. One that is too large is not kept.
+    /// Takes note that the answer under this key was given.
+    pub(super) fn used(&self, key: &Key) {
+        drop(self.entries.used(key));
+    }
+
+    /// Keeps an answer, in place of an older one under the same key. One that is too large, or is worth less than all
+    /// that would have to go for it, is not kept.
     pub(super) fn put(&self, key: Key, entry: Arc<Entry>) -> bool {
-        let fits = entry.body.len() <= self.config.max_entry_bytes;
-        if fits {
-            self.entries.insert(key, entry);
-        }
-        fits
+        let bytes = weight(&entry);
+        entry.body.len() <= self.config.max_entry_bytes && self.entries.put(key, entry, bytes)
     }
 
     /// The answer under this key, whatever its age.
     pub(super) fn peek(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.entries.get(key)
+        self.entries.peek(key)
     }
 
     /// Forgets the answer under this key.
     pub(super) fn forget(&self, key: &Key) {
-        self.entries.invalidate(key);
+        self.entries.forget(key);
     }
 
     /// The answers for which `which` says so.
     pub(super) fn find(&self, which: impl Fn(&Entry) -> bool) -> Vec<Key> {
-        self.entries.iter().filter(|(_, entry)| which(entry)).map(|(key, _)| *key).collect()
+        self.entries.find(which)
     }
 
     /// Bytes held, and how many answers.
     pub(super) fn size(&self) -> (u64, u64) {
-        self.entries.run_pending_tasks();
-        (self.entries.weighted_size(), self.entries.entry_count())
+        self.entries.size()
     }
 }
 
 /// Bytes that an entry occupies: its body and text, and what every entry costs beside them.
-fn weight(entry: &Entry) -> usize {
-    entry.body.len() + entry.answer.text.len() + 256
+fn weight(entry: &Entry) -> u64 {
+    (entry.body.len() + entry.answer.text.len() + 256) as u64
 }

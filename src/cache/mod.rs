@@ -21,6 +21,7 @@ mod gate;
 mod key;
 pub mod replay;
 pub mod semantic;
+mod shelf;
 mod store;
 mod tree;
 

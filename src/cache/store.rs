@@ -1,7 +1,8 @@
 //! What is remembered: answers by name, and the namespaces in which their prompts are compared.
 //!
 //! An answer and its place in an index live and die together: whatever takes an answer away (its age, the bound on
-//! bytes, a report, a purge) takes its row away. A tenant's generation is part of every name, so that having
+//! bytes, a report, a purge) takes its row away. Where there is no room for all, what saves the most money and time for
+//! its bytes stays ([`shelf`](super::shelf)). A tenant's generation is part of every name, so that having
 //! everything forgotten is one step, and an answer that was on its way at that moment is kept where nobody looks.
 //! Every change is told to a [`Keeper`], which may write it down; none of them waits for it.
 
@@ -186,7 +187,8 @@ impl Cache {
         self.generations.load().get(tenant).copied().unwrap_or(0)
     }
 
-    /// The answer under this key, if it is alive and young enough for the caller.
+    /// The answer under this key, if it is alive and young enough for the caller. One that is given is to be told of by
+    /// [`used`](Self::used).
     #[must_use]
     pub fn get(&self, key: &Key, control: &Control, now: Timestamp) -> Option<Arc<Entry>> {
         self.exact.get(key, control, now)
@@ -198,8 +200,13 @@ impl Cache {
         self.exact.get_stale(key, now)
     }
 
+    /// Takes note that the answer under this key was given to somebody: what is used stays longer.
+    pub fn used(&self, key: &Key) {
+        self.exact.used(key);
+    }
+
     /// Keeps an answer, in place of an older one under the same key, whose place in an index is gone with it. One that
-    /// is too large is not kept.
+    /// is too large, or is worth less than all that would have to go for it, is not kept.
     pub fn put(&self, key: Key, entry: Entry) {
         let old = self.exact.peek(&key);
         let entry = Arc::new(entry);
@@ -217,6 +224,13 @@ impl Cache {
     pub fn look_up(&self, space: &Key, text: &str, vector: &[f32], uniform: f64, now: Timestamp) -> Option<Looked> {
         let looked = self.spaces.get(space)?.look_up(text, vector, uniform, &self.config().semantic, now);
         Some(looked)
+    }
+
+    /// Takes note of a miss in this namespace, and of its likeliest candidate with its estimate. Whether the pair is
+    /// worth a judge's call.
+    #[must_use]
+    pub fn missed(&self, space: &Key, best: Option<(&Key, f64)>) -> bool {
+        self.spaces.get(space).is_some_and(|space| space.missed(best, &self.config().semantic))
     }
 
     /// Puts the prompt of a kept answer into the index of its namespace.
@@ -244,7 +258,7 @@ impl Cache {
         let space = entry.space.get().and_then(|name| Some((*name, self.spaces.get(name)?)));
         if let (Some(similarity), Some((name, space))) = (similarity, space) {
             let place = Place { space: name, tenant: tenant.clone(), about: space.about.clone() };
-            let label = Label { similarity, verdict: Verdict::Wrong, source: Source::Report, check: false, at: now };
+            let label = Label { similarity, verdict: Verdict::Wrong, source: Source::Report, check: false, chosen: false, at: now };
             self.learn(place, *key, entry.made, label);
         }
         self.exact.forget(key);

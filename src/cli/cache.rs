@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::explain::Endpoint;
 use crate::base::Timestamp;
+use crate::cache::semantic::standing::upper_limit;
 
 /// See how often answers from memory are wrong, and have some forgotten.
 #[derive(Debug, clap::Args)]
@@ -103,6 +104,13 @@ fn shown(value: &Value) -> String {
         100.0 * target,
         value["min_labels"]
     );
+    words += &match value["judge"].as_str() {
+        Some(judge) => format!(
+            "answers in words are compared by {judge}, at every check and for up to {:.0} % of the misses\n",
+            100.0 * value["judge_share"].as_f64().unwrap_or(0.0)
+        ),
+        None => "answers in words are compared by their vectors, as far as those can tell\n".to_owned(),
+    };
     if spaces.is_empty() {
         return words + "no prompt was compared yet";
     }
@@ -118,6 +126,7 @@ fn shown(value: &Value) -> String {
         "unclear",
         "reported",
         "wrong at most",
+        "to serve",
     ];
     table.load_style(presets::NOTHING).set_header(head);
     table.discover_columns();
@@ -133,10 +142,41 @@ fn shown(value: &Value) -> String {
         let checked = space["checks"].as_u64().unwrap_or(0) > 0;
         let bound = space["bound"].as_f64().filter(|_| checked);
         row.push(bound.map_or_else(|| "unknown".to_owned(), |bound| format!("{:.1} %", 100.0 * bound)));
+        row.push(missing(space, target, value["min_labels"].as_u64().unwrap_or(0)));
         table.add_row(row);
     }
     words += &table.to_string();
+    let vague = |space: &Value| {
+        let count = |name: &str| space[name].as_u64().unwrap_or(0);
+        count("checks") >= 20 && 5 * count("unclear") > count("checks")
+    };
+    if value["judge"].is_null() && value["namespaces"].as_array().into_iter().flatten().any(vague) {
+        words += "\nmany checks end unclear, and unclear counts as wrong: `cache.semantic.judge = \"a cheap model\"` has \
+                  answers in words compared";
+    }
     words
+}
+
+/// What a namespace in the shadow lacks to serve.
+fn missing(space: &Value, target: f64, least: u64) -> String {
+    let count = |name: &str| space[name].as_u64().unwrap_or(0);
+    if space["state"] != "shadow" {
+        return "-".to_owned();
+    }
+    let lacks = least.saturating_sub(count("labels"));
+    let (bad, done) = (count("wrong") + count("unclear"), count("checks"));
+    // The limit falls with every right check, so the first that suffices is found by halving.
+    let (mut more, mut enough) = (0, 1 << 20);
+    while more < enough {
+        let middle = u64::midpoint(more, enough);
+        if upper_limit(bad, done + middle) <= target { enough = middle } else { more = middle + 1 }
+    }
+    match (lacks, more) {
+        (0, 0) => "-".to_owned(),
+        (lacks, 0) => format!("{lacks} verdicts"),
+        (0, more) => format!("{more} right checks"),
+        (lacks, more) => format!("{lacks} verdicts, {more} right checks"),
+    }
 }
 
 #[cfg(test)]
@@ -149,10 +189,17 @@ mod tests {
             "labels": 260, "checks": 149, "wrong": 0, "unclear": 0, "reports": 1, "bound": 0.0199});
         let new = json!({"namespace": "cd".repeat(32), "tenant": "t", "about": "auto", "entries": 1, "state": "shadow",
             "labels": 0, "checks": 0, "wrong": 0, "unclear": 0, "reports": 0, "bound": 1.0});
-        let said = shown(&json!({"max_wrong": 0.02, "min_labels": 200, "namespaces": [space, new]}));
-        for words in ["at most 2.0 %", "abababababab", "serving", "149", "2.0 %", "shadow", "unknown"] {
+        let said = shown(&json!({"max_wrong": 0.02, "min_labels": 200, "namespaces": [space.clone(), new]}));
+        let told = ["at most 2.0 %", "abababababab", "serving", "149", "2.0 %", "shadow", "unknown", "their vectors"];
+        for words in told.into_iter().chain(["200 verdicts, 149 right checks"]) {
             assert!(said.contains(words), "{words} is missing from:\n{said}");
         }
+        assert!(!said.contains("end unclear"));
+        let mut vague = json!({"max_wrong": 0.05, "min_labels": 200, "namespaces": [space]});
+        vague["namespaces"][0]["unclear"] = json!(60);
+        assert!(shown(&vague).contains("cache.semantic.judge"));
+        (vague["judge"], vague["judge_share"]) = (json!("small"), json!(0.1));
+        assert!(shown(&vague).contains("compared by small, at every check and for up to 10 %"));
         assert!(shown(&json!({"max_wrong": null})).contains("cache.semantic.max_wrong"));
     }
 }

@@ -361,6 +361,10 @@ impl Parts {
         if let Some(name) = file.baseline.as_deref().filter(|name| missing(name)) {
             problems.push(Problem::new("baseline", format!("{name:?}"), allowed()));
         }
+        let judge = file.cache.semantic.judge.as_ref().map(ModelId::as_str);
+        if let Some(name) = judge.filter(|name| missing(name)) {
+            problems.push(Problem::new("cache.semantic.judge", format!("{name:?}"), allowed()));
+        }
         self.aliases = file
             .aliases
             .iter()

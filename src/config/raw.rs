@@ -24,7 +24,7 @@ pub(super) struct File {
     pub(super) presets: BTreeMap<String, Preset>,
     server: Server,
     admission: admission::Config,
-    cache: cache::Config,
+    pub(super) cache: cache::Config,
     embed: embed::Config,
     policy: policy::Config,
     dispatch: dispatch::Config,

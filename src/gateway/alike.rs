@@ -1,8 +1,9 @@
 //! Answers to like prompts: when one is given, and how it becomes known whether that was right.
 //!
 //! A prompt that is in no exact cache is looked for in its namespace. What is found there may be served, where the
-//! namespace has earned it; else a model is called as always, and its answer is a free verdict on the one that was
-//! found. What is served is checked by chance: the same request is made once more behind the caller's back, with
+//! namespace has earned it; else a model is called as always, and its answer is compared with the one that was found:
+//! for nothing where the two are equal or are data, else by their vectors, or by a judge where one is configured
+//! ([`judge`](super::judge)), which is asked for the checks and for the most telling of the misses. What is served is checked by chance: the same request is made once more behind the caller's back, with
 //! `no-cache`, from the door on, so that it is admitted, decided, paid for and written down like any other, and its
 //! answer is compared with the one that was given. An answer past its soft lifetime is renewed in the same way.
 
@@ -16,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::Incoming;
 use super::memory::Hit;
-use super::record::{Fresh, Record, Recorder};
+use super::record::{Fresh, Record};
 use super::wishes::Wishes;
 use super::{Gateway, count};
-use crate::base::{Seed, Timestamp};
+use crate::base::{Seed, TenantId, Timestamp};
 use crate::cache::semantic::compare::{self, Verdict};
-use crate::cache::semantic::gate::{Unfit, fit};
+use crate::cache::semantic::gate::{Unfit, fit, is_read_whole};
 use crate::cache::semantic::quantised::Fine;
 use crate::cache::semantic::space::{Candidate, Label, Prompt, Source};
 use crate::cache::semantic::standing::State;
@@ -30,7 +31,7 @@ use crate::chat::{ChatRequest, Role};
 use crate::embed::{Embedder, Embedding, Origin};
 
 /// How long a request behind the caller's back may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 /// How long the vector of an answer may take; nobody waits for it.
 const VECTOR_PATIENCE: Duration = Duration::from_secs(5);
 /// Above this temperature another answer is wanted, not a like one.
@@ -45,6 +46,7 @@ pub(super) struct Question {
 /// What the answer to a request will teach.
 #[derive(Clone, Debug)]
 pub(super) struct Lesson {
+    teacher: Arc<Gateway>,
     place: Place,
     text: Arc<str>,
     vector: Embedding,
@@ -60,13 +62,15 @@ pub(super) struct Rival {
     similarity: f64,
     text: String,
     check: bool,
+    /// Whether it is worth a judge's call.
+    ask: bool,
 }
 
 /// The requests behind answers from memory.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     renewing: Mutex<HashSet<Key>>,
-    stopping: CancellationToken,
+    pub(super) stopping: CancellationToken,
 }
 
 impl Behind {
@@ -95,7 +99,7 @@ pub(super) fn comparable(settings: &SemanticConfig, request: &ChatRequest) -> Re
 
 impl Gateway {
     /// An answer to a like prompt, if one may be given. On a miss the record learns what its own answer will teach.
-    pub(super) async fn alike(&self, record: &mut Record, control: &Control) -> Option<Hit> {
+    pub(super) async fn alike(self: &Arc<Self>, record: &mut Record, control: &Control) -> Option<Hit> {
         let place = match &record.question {
             Ok(question) => question.place.clone(),
             Err(_) => return None,
@@ -134,15 +138,16 @@ impl Gateway {
             (None, Some(veto)) => veto.name(),
             (None, None) => "nothing_alike",
         };
-        let rival = found.map(|(Candidate { key, made, similarity, serves, .. }, entry)| Rival {
-            key,
-            made,
-            similarity,
-            text: entry.answer.text.clone(),
-            check: serves && state != State::Serving,
+        // What would be served but for the shadow is no miss, and is checked.
+        let best = found.as_ref().map(|(candidate, _)| candidate);
+        let check = best.is_some_and(|best| best.serves && state != State::Serving);
+        let ask = !check && self.cache.missed(&place.space, best.map(|best| (&best.key, best.right)));
+        let rival = found.map(|(Candidate { key, made, similarity, .. }, entry)| {
+            let text = entry.answer.text.clone();
+            Rival { key, made, similarity, text, check, ask }
         });
         if let Some(keep) = &mut record.keep {
-            keep.lesson = Some(Lesson { place, text, vector: embedding, rival });
+            keep.lesson = Some(Lesson { teacher: Arc::clone(self), place, text, vector: embedding, rival });
         }
         self.unlike(record, reason)
     }
@@ -159,13 +164,14 @@ impl Gateway {
         let bytes = self.replay_of(record, entry)?;
         // A report of it must say how like the prompts were.
         let id = format!("{key}-{:04.0}", (similarity * 1e4).floor());
-        Some(Hit { id, entry: Arc::clone(entry), bytes, similarity: Some(similarity), right: Some(candidate.right) })
+        let (entry, right) = (Arc::clone(entry), Some(candidate.right));
+        Some(Hit { key, id, entry, bytes, similarity: Some(similarity), right })
     }
 
     /// After an answer from memory: is it to be checked, or renewed?
     pub(super) fn follow(self: &Arc<Self>, record: &Record, wishes: &Wishes, hit: &Hit) {
         let config = self.cache.config();
-        let (now, key) = (self.clock.now(), Key::read(hit.id.get(..64).unwrap_or_default()));
+        let (now, key) = (self.clock.now(), hit.key);
         let again = || Incoming {
             caller: record.caller().clone(),
             request: (*record.request).clone(),
@@ -173,17 +179,17 @@ impl Gateway {
             control: Control { no_cache: true, max_age: Some(Duration::ZERO), ..Control::default() },
             arrived: self.clock.monotonic(),
         };
-        match (hit.similarity, key, &record.question) {
-            (Some(similarity), Some(key), Ok(question)) => {
+        match (hit.similarity, &record.question) {
+            (Some(similarity), Ok(question)) => {
                 let checked = Seed::of_decision(self.seed, record.id).uniform("check") < config.semantic.check_share;
                 let Some(vector) = record.embedding.clone().filter(|_| checked) else { return };
                 let (text, made) = (hit.entry.answer.text.clone(), hit.entry.made);
-                let rival = Rival { key, made, similarity, text, check: true };
-                let prompt = record.request.prompt().into();
-                let lesson = Lesson { place: question.place.clone(), text: prompt, vector, rival: Some(rival) };
+                let rival = Some(Rival { key, made, similarity, text, check: true, ask: false });
+                let (text, place) = (record.request.prompt().into(), question.place.clone());
+                let lesson = Lesson { teacher: Arc::clone(self), place, text, vector, rival };
                 self.behind(again(), Some(lesson), None);
             }
-            (None, Some(key), _) => {
+            (None, _) => {
                 let due = !config.refresh_after.is_zero() && now.since(hit.entry.made) >= config.refresh_after;
                 if due && self.behind.renewing.lock().insert(key) {
                     self.behind(again(), None, Some(key));
@@ -214,32 +220,62 @@ impl Gateway {
     }
 }
 
-impl Recorder {
+impl Lesson {
     /// Compares a fresh answer with the one to the like prompt, and puts its prompt into the index unless that one
     /// would have done.
-    pub(super) async fn teach(&self, lesson: Lesson, fresh: Fresh) {
-        let Lesson { place, text, vector, rival } = lesson;
+    pub(super) async fn teach(self, fresh: Fresh) {
+        let Self { teacher: gateway, place, text, vector, rival } = self;
         let Fresh { key, made, text: said } = fresh;
-        let mut covered = false;
-        if let Some(rival) = rival {
-            let (verdict, source) = match compare::surely(&rival.text, &said) {
-                Some(verdict) => (verdict, Source::Equality),
-                None => (self.compare(&rival.text, &said).await, Source::Vectors),
-            };
+        let (mut covered, mut distinct) = (false, false);
+        let found = match &rival {
+            Some(rival) => gateway.compare(&place.tenant, &text, rival, &said).await,
+            None => None,
+        };
+        if let (Some(rival), Some((verdict, source))) = (rival, found) {
             covered = verdict == Verdict::Right && rival.key != key;
+            distinct = verdict == Verdict::Wrong;
             count::found(verdict, rival.check);
             if verdict != Verdict::Unclear || rival.check {
-                let at = self.clock.now();
-                let label = Label { similarity: rival.similarity, verdict, source, check: rival.check, at };
-                self.cache.learn(place.clone(), rival.key, rival.made, label);
+                let (similarity, check, at) = (rival.similarity, rival.check, gateway.clock.now());
+                // A judge that is asked for some of the misses gives no fair sample of them; checks are one of hits.
+                let chosen = source == Source::Judge && !check && gateway.cache.config().semantic.judge_share < 1.0;
+                let label = Label { similarity, verdict, source, check, chosen, at };
+                gateway.cache.learn(place.clone(), rival.key, rival.made, label);
             }
         }
         if let Some(vector) = Fine::of(&vector.vector).filter(|_| !covered) {
-            self.cache.place(place, Prompt { key, made, text, vector });
+            gateway.cache.place(place, Prompt { key, made, text, vector, distinct });
+        }
+    }
+}
+
+impl Gateway {
+    /// Whether the answer to the like prompt says what the fresh one says, and who found that; `None` if nobody was
+    /// asked.
+    async fn compare(
+        self: &Arc<Self>,
+        whose: &TenantId,
+        asked: &str,
+        rival: &Rival,
+        said: &str,
+    ) -> Option<(Verdict, Source)> {
+        if let Some(verdict) = compare::surely(&rival.text, said) {
+            return Some((verdict, Source::Equality));
+        }
+        match &self.cache.config().semantic.judge {
+            Some(judge) if rival.check || rival.ask => {
+                Some((self.judged(judge, whose, asked, [&rival.text, said]).await, Source::Judge))
+            }
+            Some(_) => None,
+            None => Some((self.by_vectors(&rival.text, said).await, Source::Vectors)),
         }
     }
 
-    async fn compare(&self, one: &str, other: &str) -> Verdict {
+    /// By the answers' vectors; those of long ones speak of their beginnings alone.
+    async fn by_vectors(&self, one: &str, other: &str) -> Verdict {
+        if !is_read_whole(one) || !is_read_whole(other) {
+            return Verdict::Unclear;
+        }
         let embedder: &dyn Embedder = self.embedder.as_ref();
         let (one, other) = (embedder.embed(one, VECTOR_PATIENCE).await, embedder.embed(other, VECTOR_PATIENCE).await);
         match (one, other) {

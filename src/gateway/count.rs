@@ -1,7 +1,7 @@
 //! What the path counts. Labels come from the catalogue and from closed lists, never from a caller's words.
 
 use super::choice::Choice;
-use crate::base::{Blame, Kind, Score};
+use crate::base::{Blame, Kind, Score, Usd};
 use crate::cache::CacheOutcome;
 use crate::cache::semantic::compare::Verdict;
 use crate::catalog::Catalog;
@@ -36,6 +36,13 @@ pub(super) fn found(verdict: Verdict, check: bool) {
     };
     metrics::counter!(name::CACHE_VERDICTS, "verdict" => verdict, "check" => if check { "1" } else { "0" })
         .increment(1);
+}
+
+/// What a judge's call has cost, as far as that is known.
+pub(super) fn judged(cost: Option<Usd>) {
+    if let Some(cost) = cost {
+        metrics::gauge!(name::CACHE_JUDGE_USD).increment(cost.get());
+    }
 }
 
 pub(super) fn reported() {

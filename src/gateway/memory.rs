@@ -17,6 +17,7 @@ use crate::cache::{self, Bypass, CacheOutcome, Control, Entry, Place, Purge};
 
 /// An answer from memory, ready to go out.
 pub(super) struct Hit {
+    pub(super) key: cache::Key,
     /// The name under which its caller may report it.
     pub(super) id: String,
     pub(super) entry: Arc<Entry>,
@@ -53,7 +54,7 @@ impl Gateway {
             let found = self.cache.get(&key, &control, self.clock.now());
             let hit = found.and_then(|entry| {
                 let bytes = self.replay_of(record, &entry)?;
-                Some(Hit { id: key.to_string(), entry, bytes, similarity: None, right: None })
+                Some(Hit { key, id: key.to_string(), entry, bytes, similarity: None, right: None })
             });
             (key, hit)
         });
@@ -106,7 +107,7 @@ impl Gateway {
             let key = record.key.filter(|_| error.blame() == Blame::Upstream)?;
             let entry = self.cache.get_stale(&key, self.clock.now())?;
             let bytes = self.replay_of(&record, &entry)?;
-            Some(Hit { id: key.to_string(), entry, bytes, similarity: None, right: None })
+            Some(Hit { key, id: key.to_string(), entry, bytes, similarity: None, right: None })
         };
         match stale() {
             Some(hit) => {

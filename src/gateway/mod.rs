@@ -17,6 +17,7 @@ mod flight;
 mod guards;
 mod handle;
 mod inspect;
+mod judge;
 mod live;
 mod memory;
 mod record;
@@ -159,7 +160,6 @@ impl Gateway {
             clock: Arc::clone(&clock),
             ledger: Arc::clone(&ledger),
             cache: Arc::clone(&cache),
-            embedder: Arc::clone(&embedder),
             admission: Arc::clone(&admission),
             warmth: Warmth::new(&config),
             after: TaskTracker::new(),

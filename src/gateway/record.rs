@@ -26,7 +26,7 @@ use crate::cache::{self, Bypass, Cache, CacheOutcome, Entry};
 use crate::chat::{Answer, ChatRequest};
 use crate::dialect::sse;
 use crate::dispatch::{Attempt, Journal};
-use crate::embed::{Compact, Embedder, Embedding};
+use crate::embed::{Compact, Embedding};
 use crate::features::Features;
 use crate::ledger::{Completed, Decided, Event, Ledger, Outcome, ReuseRecord};
 use crate::telemetry;
@@ -39,7 +39,6 @@ pub(super) struct Recorder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) cache: Arc<Cache>,
-    pub(super) embedder: Arc<dyn Embedder>,
     pub(super) admission: Arc<Admission>,
     /// What providers have of the conversations.
     pub(super) warmth: Warmth,
@@ -287,9 +286,8 @@ impl Drop for Record {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(recorder.after.spawn_on(
                 async move {
-                    let recorder = Arc::clone(&settled.open.recorder);
                     if let Some((lesson, fresh)) = settled.follow_up() {
-                        recorder.teach(lesson, fresh).await;
+                        lesson.teach(fresh).await;
                     }
                 },
                 &runtime,
@@ -413,6 +411,8 @@ fn remember(open: &Open, keep: Keep, answer: &Answer, completed: &Completed) -> 
         made: completed.at,
         deployment: deployment.clone(),
         model: model.clone(),
+        cost: completed.cost_usd,
+        took: Duration::from_secs_f64(completed.total_ms.max(0.0) / 1e3),
         tags: keep.tags,
         space: std::sync::OnceLock::new(),
     };

@@ -90,8 +90,9 @@ impl Refused {
 impl Gateway {
     /// An answer from memory.
     pub(super) fn replay(&self, mut record: Record, hit: Hit) -> Served {
-        let Hit { id, entry, bytes, similarity, right } = hit;
+        let Hit { key, id, entry, bytes, similarity, right } = hit;
         count::cache_hit(record.cache);
+        self.cache.used(&key);
         let age = self.clock.now().since(entry.made);
         record.reuse = Some(ReuseRecord { id: id.clone(), age_ms: milliseconds(age), similarity, right });
         record.answer = Some(Answer { id: Some(replay_id(&record)), ..entry.answer.clone() });

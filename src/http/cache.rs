@@ -37,6 +37,8 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, headers: HeaderMap
         "object": "cache",
         "max_wrong": config.semantic.max_wrong,
         "min_labels": config.semantic.min_labels,
+        "judge": config.semantic.judge,
+        "judge_share": config.semantic.judge_share,
         "on_disk": config.key.is_some(),
         "namespaces": gateway.namespaces(&caller),
     })))

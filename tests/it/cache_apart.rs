@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pointsman::base::{TenantId, Timestamp};
@@ -164,6 +165,8 @@ fn entry(tenant: &str) -> Entry {
         made: Timestamp(1),
         deployment: "a@here".into(),
         model: "a".into(),
+        cost: None,
+        took: Duration::ZERO,
         tags: Vec::new(),
         space: OnceLock::new(),
     }
@@ -201,6 +204,7 @@ proptest! {
                 made: Timestamp(1),
                 text: Arc::from(asked.last.0.as_str()),
                 vector: Fine::of(&vector).expect("a vector"),
+                distinct: false,
             };
             cache.place(place, prompt);
         }

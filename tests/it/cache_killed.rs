@@ -60,7 +60,7 @@ fn origin(n: u64) -> (u64, u64, u64) {
 fn label(n: u64) -> Label {
     let verdict = if n % 5 == 0 { Verdict::Wrong } else { Verdict::Right };
     let similarity = 0.7 + (n % 29) as f64 / 100.0;
-    Label { similarity, verdict, source: Source::Equality, check: n % 3 == 0, at: Timestamp(NOW.0 + n) }
+    Label { similarity, verdict, source: Source::Equality, check: n % 3 == 0, chosen: n % 11 == 0, at: Timestamp(NOW.0 + n) }
 }
 
 /// Whether answer `n` is forgotten again, one step after it was put.
@@ -216,7 +216,8 @@ fn believes(contents: Contents) {
         let n = made.0 - NOW.0;
         let (prior, evidence) = by_hand.entry(origin(n).0).or_default();
         let pair = Pair { similarity: label.similarity, right: label.verdict == Verdict::Right };
-        prior.learn(evidence.entry(n).or_default(), pair);
+        let evidence = evidence.entry(n).or_default();
+        if label.chosen { evidence.learn(pair) } else { prior.learn(evidence, pair) }
     }
     let placed: Vec<u64> = contents.prompts.iter().map(|(_, prompt)| prompt.made.0 - NOW.0).collect();
     let cache = Cache::kept(config(), Arc::new(InMemory), contents, NOW);
@@ -284,7 +285,7 @@ async fn start(home: &Path) -> (Child, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_it_gives_right_answers_and_none_that_was_reported() {
-    let moments = moments(6);
+    let moments = moments(12);
     let home = tempfile::tempdir().expect("a folder");
     let toml = format!(
         "version = 1\n[providers.rack]\nbase_url = '{}'\nmodels = ['m']\nprice = {{ input = 1.0, output = 1.0 }}\n\

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pointsman::base::{Secret, Seed, TenantId, Timestamp};
+use pointsman::base::{Secret, Seed, TenantId, Timestamp, Usd};
 use pointsman::cache::semantic::compare::Verdict;
 use pointsman::cache::semantic::quantised::Fine;
 use pointsman::cache::semantic::space::{Label, Prompt, Source};
@@ -50,6 +50,8 @@ pub(super) fn entry(n: u64) -> Entry {
         made: Timestamp(NOW.0 + n),
         deployment: "a@here".into(),
         model: "a".into(),
+        cost: Some(Usd(0.001 * (n % 10) as f64)),
+        took: Duration::from_millis(n % 1_000),
         tags: vec!["docs".to_owned()],
         space: OnceLock::new(),
     }
@@ -61,7 +63,8 @@ pub(super) fn prompt(n: u64) -> Prompt {
     let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
     let unit: Vec<f32> = raw.iter().map(|x| x / length).collect();
     let vector = Fine::of(&unit).expect("a vector");
-    Prompt { key: key(n), made: entry(n).made, text: format!("how long is river number {n}").into(), vector }
+    let text = format!("how long is river number {n}").into();
+    Prompt { key: key(n), made: entry(n).made, text, vector, distinct: n % 3 == 0 }
 }
 
 /// What a `kill -9` leaves: the files as they are at this moment.
@@ -96,6 +99,7 @@ async fn used(folder: &Path) -> Cache {
             verdict: if draw("right") < 0.8 { Verdict::Right } else { Verdict::Wrong },
             source: Source::Equality,
             check: n % 3 == 0,
+            chosen: n % 7 == 0,
             at: Timestamp(NOW.0 + n),
         };
         cache.learn(place(), key(n % 20), entry(n % 20).made, label);
@@ -196,9 +200,11 @@ fn a_hit_never_lengthens_a_life() {
 #[test]
 fn an_answer_and_its_row_die_together() {
     let cache = Cache::new(Config { max_bytes: 100_000, max_entry_bytes: 1_000, ..config() });
-    for n in 0..2_000 {
+    let vectors: Vec<Fine> = (0..97).map(|n| prompt(n).vector).collect();
+    for n in 0..100_000 {
         cache.put(key(n), entry(n));
-        cache.place(place(), prompt(n));
+        let (key, made, vector) = (key(n), entry(n).made, vectors[n as usize % vectors.len()].clone());
+        cache.place(place(), Prompt { key, made, text: "q".into(), vector, distinct: false });
     }
     let (bytes, answers) = cache.size();
     let (prompts, rows) = cache.namespace(&place().space).expect("known").size();

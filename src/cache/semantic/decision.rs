@@ -144,6 +144,31 @@ impl Prior {
         self.posterior(evidence).iter().zip(exponents(similarity)).map(|(weight, z)| weight / (1.0 + (-z).exp())).sum()
     }
 
+    /// Of candidates, nearest first, the one that is likeliest right, and its estimate. A candidate is a name for it,
+    /// what is known of it, its similarity, and whether it was judged to be something else than what was there when it
+    /// came. Where few misses are judged, the nearest entry is often a prompt of which nothing is known and that says
+    /// what a farther, known one says; so farther ones count too, but none behind one that is something else. Those
+    /// below [`LEAST_SIMILARITY`] are none.
+    pub fn likeliest<'a, T>(
+        &self,
+        candidates: impl IntoIterator<Item = (T, &'a Evidence, f64, bool)>,
+    ) -> Option<(T, f64)> {
+        let mut best: Option<(T, f64)> = None;
+        for (name, evidence, similarity, distinct) in candidates {
+            if similarity < LEAST_SIMILARITY {
+                break;
+            }
+            let right = self.right(evidence, similarity);
+            if best.as_ref().is_none_or(|(_, before)| right > *before) {
+                best = Some((name, right));
+            }
+            if distinct {
+                break;
+            }
+        }
+        best
+    }
+
     /// Learns from a verdict about an entry, of it and of all. Verdicts below [`LEAST_SIMILARITY`] teach nothing.
     pub fn learn(&mut self, evidence: &mut Evidence, pair: Pair) {
         if pair.similarity < LEAST_SIMILARITY {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::asking::Asking;
 use super::compare::Verdict;
 use super::decision::{Evidence, LEAST_SIMILARITY, Pair, Prior, Rule};
 use super::index::Index;
@@ -23,6 +24,9 @@ use crate::cache::key::Key;
 /// Nearest entries that are looked at.
 const LOOKED_AT: usize = 4;
 
+/// Oldest entries among which one is chosen to make room.
+const LOOKED_OVER: usize = 32;
+
 /// A prompt that may be found again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
@@ -34,10 +38,12 @@ pub struct Prompt {
     pub text: Arc<str>,
     /// Their vector.
     pub vector: Fine,
+    /// Whether it was judged, when it came, to be something else than the likeliest that was there.
+    pub distinct: bool,
 }
 
 /// Who found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A caller reported it.
@@ -46,6 +52,8 @@ pub enum Source {
     Equality,
     /// The cosine of the answers' vectors.
     Vectors,
+    /// A model that was asked.
+    Judge,
 }
 
 /// What was found of an entry's answer for a prompt of this similarity.
@@ -59,6 +67,9 @@ pub struct Label {
     pub source: Source,
     /// Whether the answer was served, or would have been but for the shadow.
     pub check: bool,
+    /// Whether it was asked for because it would tell much: then it is no fair sample, and teaches its entry alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -93,6 +104,10 @@ pub struct Looked {
 struct Held {
     prompt: Prompt,
     evidence: Evidence,
+    /// Of how many misses it was the likeliest candidate.
+    times: u32,
+    /// How often it was the likeliest candidate at all, lately.
+    uses: u32,
 }
 
 #[derive(Debug, Default)]
@@ -102,9 +117,29 @@ struct Inner {
     next: u32,
     prior: Prior,
     standing: Standing,
+    /// Made at the first miss.
+    asking: Option<Asking>,
+    sources: BTreeMap<Source, u64>,
 }
 
 impl Inner {
+    fn used(&mut self, key: &Key) {
+        if let Some(held) = self.numbers.get(key).and_then(|number| self.held.get_mut(number)) {
+            held.uses = held.uses.saturating_add(1);
+        }
+    }
+
+    /// Takes out the least used of the oldest prompts; its number. The others of them are a little less used by that, so
+    /// that none stays for what it once was.
+    fn make_room(&mut self) -> Option<u32> {
+        let (number, _) = self.held.iter().take(LOOKED_OVER).min_by_key(|(number, held)| (held.uses, **number))?;
+        let number = *number;
+        self.held.values_mut().take(LOOKED_OVER).for_each(|held| held.uses /= 2);
+        let held = self.held.remove(&number)?;
+        self.numbers.remove(&held.prompt.key);
+        Some(number)
+    }
+
     fn learn(
         &mut self,
         key: &Key,
@@ -126,7 +161,13 @@ impl Inner {
                 Some(held) => &mut held.evidence,
                 None => gone.entry((*key, made)).or_default(),
             };
-            self.prior.learn(evidence, Pair { similarity: label.similarity, right });
+            let pair = Pair { similarity: label.similarity, right };
+            if label.chosen {
+                evidence.learn(pair);
+            } else {
+                self.prior.learn(evidence, pair);
+            }
+            *self.sources.entry(label.source).or_default() += 1;
             self.standing.taught(settings, label.at);
         }
         self.standing.reports += u64::from(label.source == Source::Report);
@@ -163,6 +204,8 @@ pub struct Portrait {
     pub standing: Standing,
     /// Upper limit, 95 %, of the share of wrong answers among those served for other prompts.
     pub bound: f64,
+    /// Verdicts that taught something, by who found them.
+    pub sources: BTreeMap<Source, u64>,
 }
 
 impl Space {
@@ -195,33 +238,49 @@ impl Space {
             .filter(|(similarity, _)| *similarity >= LEAST_SIMILARITY)
             .collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (similarity, held) in found {
-            if let Some(veto) = veto(&held.prompt.text, text) {
+        found.retain(|(_, held)| match veto(&held.prompt.text, text) {
+            Some(veto) => {
                 looked.veto.get_or_insert(veto);
-                continue;
+                false
             }
-            let right = inner.prior.right(&held.evidence, similarity);
-            let Prompt { key, made, .. } = held.prompt;
+            None => true,
+        });
+        let candidates = found.iter().map(|(similarity, held)| {
+            let Prompt { key, made, distinct, .. } = held.prompt;
+            ((*similarity, key, made), &held.evidence, *similarity, distinct)
+        });
+        looked.candidate = inner.prior.likeliest(candidates).map(|((similarity, key, made), right)| {
             let serves = rule.serves(similarity, right, uniform);
-            looked.candidate = Some(Candidate { key, made, similarity, right, serves });
-            break;
+            Candidate { key, made, similarity, right, serves }
+        });
+        if let Some(best) = &looked.candidate {
+            inner.used(&best.key);
         }
         looked
     }
 
+    /// Takes note of a miss and of its likeliest candidate, with its estimate. Whether the pair is worth a judge's
+    /// call.
+    pub fn missed(&self, best: Option<(&Key, f64)>, settings: &SemanticConfig) -> bool {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let best = best.and_then(|(key, right)| {
+            let held = inner.held.get_mut(inner.numbers.get(key)?)?;
+            held.times = held.times.saturating_add(1);
+            Some((right, held.times))
+        });
+        inner.asking.get_or_insert_with(|| Asking::of_misses(settings.judge_share)).takes(best)
+    }
+
     /// Adds a prompt, in place of an older one under the same name; `false` if its vector is none. Where there is no
-    /// more room the oldest one goes.
+    /// more room the least used of the oldest goes.
     pub fn insert(&self, prompt: Prompt, most: usize) -> bool {
         let vector = prompt.vector.vector();
         let mut inner = self.inner.lock();
         let old = inner.numbers.remove(&prompt.key);
         old.iter().for_each(|old| drop(inner.held.remove(old)));
-        let oldest = (inner.held.len() >= most).then(|| inner.held.pop_first()).flatten();
-        if let Some((_, held)) = &oldest {
-            inner.numbers.remove(&held.prompt.key);
-        }
-        if old.is_some() || oldest.is_some() {
-            let gone = oldest.map(|(number, _)| number);
+        let gone = if inner.held.len() >= most { inner.make_room() } else { None };
+        if old.is_some() || gone.is_some() {
             self.index.remove(|number| Some(number) == old || Some(number) == gone);
         }
         let number = inner.next;
@@ -230,7 +289,7 @@ impl Space {
         }
         inner.next = inner.next.wrapping_add(1);
         inner.numbers.insert(prompt.key, number);
-        inner.held.insert(number, Held { prompt, evidence: Evidence::default() });
+        inner.held.insert(number, Held { prompt, evidence: Evidence::default(), times: 0, uses: 0 });
         true
     }
 
@@ -284,6 +343,7 @@ impl Space {
             about: self.about.clone(),
             entries: inner.held.len(),
             bound: inner.standing.bound(),
+            sources: inner.sources.clone(),
             standing: inner.standing.clone(),
         }
     }

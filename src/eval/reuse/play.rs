@@ -4,9 +4,12 @@ use serde::Serialize;
 
 use super::Neighbours;
 use super::vcache::Curve;
-use crate::base::Seed;
+use crate::base::{Seed, Timestamp};
+use crate::cache::SemanticConfig;
 use crate::cache::semantic::asking::Asking;
+use crate::cache::semantic::compare::Verdict;
 use crate::cache::semantic::decision::{Evidence, LEAST_SIMILARITY, Pair, Prior, Rule};
+use crate::cache::semantic::standing::{Standing, State};
 
 /// What decides on reuse.
 #[derive(Clone, Debug)]
@@ -27,6 +30,9 @@ pub enum Judged {
     Share(f64),
     /// This share of them, those from which most is learned: see [`Asking`].
     Best(f64),
+    /// The same, as a namespace is served: nothing is until the checks allow it ([`Standing`]), all that would be is
+    /// checked until then, and a share of it afterwards.
+    Served(f64),
 }
 
 /// Where labels come from, and how good they are.
@@ -56,6 +62,8 @@ pub struct Tally {
     pub wrong: usize,
     /// Verdicts on pairs of at least .6.
     pub labels: usize,
+    /// Of these, checks of what was or would have been served.
+    pub checks: usize,
     /// Entries at the end.
     pub entries: usize,
 }
@@ -99,21 +107,11 @@ impl Held {
         found
     }
 
-    /// Of the candidates the one that is likeliest right, and its estimate. Where few misses are judged, the nearest
-    /// entry is often a prompt that was never judged and says what a farther, known entry says; so farther ones count
-    /// too, but none behind an entry that was judged to be something else.
+    /// Of the candidates the one that is likeliest right, and its estimate.
     fn likeliest(&self, prior: &Prior, found: &[Candidate]) -> Option<(Candidate, f64)> {
-        let mut best: Option<(Candidate, f64)> = None;
-        for candidate in found.iter().filter(|one| !one.vetoed && one.similarity >= LEAST_SIMILARITY) {
-            let right = prior.right(&self.evidence[candidate.entry], candidate.similarity);
-            if best.is_none_or(|(_, before)| right > before) {
-                best = Some((*candidate, right));
-            }
-            if self.distinct[candidate.entry] {
-                break;
-            }
-        }
-        best
+        let open = found.iter().filter(|one| !one.vetoed);
+        let known = |one: &Candidate| (*one, &self.evidence[one.entry], one.similarity, self.distinct[one.entry]);
+        prior.likeliest(open.map(known))
     }
 }
 
@@ -141,9 +139,15 @@ pub fn run(
         _ => (None, 1),
     };
     let mut asking = match teaching.judged {
-        Judged::Best(share) => Some(Asking::of_misses(share)),
+        Judged::Best(share) | Judged::Served(share) => Some(Asking::of_misses(share)),
         Judged::Share(_) => None,
     };
+    // The target of a namespace is what its rule's floor leaves.
+    let settings = match policy {
+        Policy::Floor(rule, ..) => SemanticConfig { max_wrong: Some(rule.delta), ..SemanticConfig::default() },
+        _ => SemanticConfig::default(),
+    };
+    let mut standing = Standing::default();
     for (place, (x, dice)) in stream.orders[seed].iter().zip(&stream.dice[seed]).enumerate() {
         let x = usize::from(*x);
         if !plays(x) {
@@ -162,15 +166,33 @@ pub fn run(
                 .map(|(candidate, _)| candidate),
         };
         let is_right = |one: &Candidate| stream.class[one.entry] == stream.class[x];
+        let lots = |purpose: &str| Seed((seed as u64) << 32 | place as u64).uniform(purpose);
+        if let (Some(one), Judged::Served(_), Some(prior)) = (served, teaching.judged, &mut prior) {
+            let (now, right) = (Timestamp(1_000_000 * place as u64), is_right(&one));
+            let serving = standing.now(&settings, now) == State::Serving;
+            if !serving || lots("check") < settings.check_share {
+                tally.labels += 1;
+                tally.checks += 1;
+                prior.learn(&mut held.evidence[one.entry], Pair { similarity: one.similarity, right });
+                standing.taught(&settings, now);
+                standing.checked(if right { Verdict::Right } else { Verdict::Wrong }, &settings, now);
+            }
+            if serving {
+                tally.hits += 1;
+                tally.wrong += usize::from(!right);
+            } else if !right {
+                (held.arrived[x], held.distinct[x]) = (Some(place), true);
+            }
+            continue;
+        }
         if let Some(served) = served {
             tally.hits += 1;
             tally.wrong += usize::from(!is_right(&served));
             continue;
         }
-        let lots = |purpose: &str| Seed((seed as u64) << 32 | place as u64).uniform(purpose);
         let judged = match (policy, teaching.judged, &mut asking) {
             (Policy::Vcache(_) | Policy::Floor(..), Judged::Share(share), _) => open.filter(|_| lots("label") < share),
-            (Policy::Vcache(_) | Policy::Floor(..), Judged::Best(_), Some(asking)) => {
+            (Policy::Vcache(_) | Policy::Floor(..), Judged::Best(_) | Judged::Served(_), Some(asking)) => {
                 let best = likeliest.map(|(one, right)| {
                     held.times[one.entry] += 1;
                     (right, held.times[one.entry])
@@ -190,7 +212,10 @@ pub fn run(
             match (policy, &mut prior, teaching.judged) {
                 (Policy::Vcache(_), ..) => held.curves[entry].learn(similarity, right),
                 (_, Some(prior), Judged::Share(_)) => prior.learn(evidence, pair),
-                (_, Some(_), Judged::Best(_)) => evidence.learn(pair),
+                (_, Some(_), Judged::Best(_) | Judged::Served(_)) => {
+                    evidence.learn(pair);
+                    standing.taught(&settings, Timestamp(1_000_000 * place as u64));
+                }
                 _ => {}
             }
         }

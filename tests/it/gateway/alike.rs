@@ -44,11 +44,11 @@ impl Embedder for ByLastWord {
 }
 
 /// A share of wrong hits that a test can prove with few checks: 14 without a wrong one.
-fn settings() -> SemanticConfig {
+pub(super) fn settings() -> SemanticConfig {
     SemanticConfig { max_wrong: Some(0.2), min_labels: 10, check_share: 0.5, ..SemanticConfig::default() }
 }
 
-async fn house(semantic: SemanticConfig, keys: &[&str]) -> House {
+pub(super) async fn house(semantic: SemanticConfig, keys: &[&str]) -> House {
     let key =
         |tenant: &&str| admission::Key { tenant: (*tenant).into(), sha256: sha256(tenant), preset: None, models: None };
     let admission = admission::Config { keys: keys.iter().map(key).collect(), ..admission::Config::default() };
@@ -57,7 +57,7 @@ async fn house(semantic: SemanticConfig, keys: &[&str]) -> House {
     House::with(whole("A river is flowing water."), plans).await
 }
 
-fn body(words: &str) -> Value {
+pub(super) fn body(words: &str) -> Value {
     json!({"model": "a", "temperature": 0, "messages": [{"role": "user", "content": words}]})
 }
 
@@ -69,11 +69,11 @@ async fn send(house: &House, tenant: &str, path: &str, body: &Value) -> Replied 
     reply
 }
 
-async fn ask(house: &House, body: &Value) -> Replied {
+pub(super) async fn ask(house: &House, body: &Value) -> Replied {
     send(house, "red", "/v1/chat/completions", body).await
 }
 
-fn outcome(reply: &Replied) -> (&str, &str) {
+pub(super) fn outcome(reply: &Replied) -> (&str, &str) {
     (
         reply.header("x-pointsman-cache").expect("always said"),
         reply.header("x-pointsman-cache-reason").unwrap_or_default(),
@@ -81,13 +81,13 @@ fn outcome(reply: &Replied) -> (&str, &str) {
 }
 
 /// A wording of the one question, different for every number, without a digit in it.
-fn wording(n: usize) -> String {
+pub(super) fn wording(n: usize) -> String {
     let word: String = (0..4).map(|at| char::from(b'a' + (n >> (2 * at) & 3) as u8)).collect();
     format!("What would somebody called {word} say is a river")
 }
 
 /// Asks until the namespace serves; how many answers it took.
-async fn earn(house: &House) -> usize {
+pub(super) async fn earn(house: &House) -> usize {
     for n in 0..60 {
         let reply = ask(house, &body(&wording(n))).await;
         match outcome(&reply) {
@@ -142,7 +142,12 @@ async fn a_share_of_what_is_served_is_checked_behind_the_callers_back() {
 async fn the_breaker_opens_when_what_is_served_turns_out_wrong() {
     let house = house(SemanticConfig { check_share: 1.0, ..settings() }, &["red"]).await;
     earn(&house).await;
-    house.upstream.usually(whole("It is something else altogether: a mountain made of cheese"));
+    // What is said of each wording is right for that alone: no answer that is served could be.
+    house.upstream.usually(Act::By(|asked| {
+        let asked: Value = serde_json::from_slice(asked).expect("JSON");
+        let question = asked["messages"][0]["content"].as_str().expect("a question");
+        whole(&format!("Something else altogether, which is called {}", blake3::hash(question.as_bytes())))
+    }));
     let mut served = 0;
     for n in 100..160 {
         let reply = ask(&house, &body(&wording(n))).await;

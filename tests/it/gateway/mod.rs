@@ -3,12 +3,14 @@
 mod alike;
 mod budgets;
 mod caching;
+mod complaints;
 mod embeddings;
 mod ends;
 mod errors;
 mod exploring;
 mod faithful;
 mod house;
+mod judged;
 mod mutated;
 mod routes;
 mod together;

@@ -142,6 +142,21 @@ async fn a_thousand_have_it_all_when_the_first_one_hangs_up_at_a_random_chunk() 
 }
 
 #[tokio::test]
+async fn who_reads_late_has_it_all_and_keeps_nobody_waiting() {
+    let pieces = ["one ", "two ", "three"];
+    let house = Arc::new(House::new(halting(&pieces, 2)).await);
+    let (late, mut prompt) = (house.router.clone().oneshot(request(STREAMED)), spawn_all(&house, 5, STREAMED));
+    let late = late.await.expect("a reply");
+    under_way(&house, 6).await;
+    house.upstream.go_on();
+    let first = prompt.join_next().await.expect("five of them").expect("no panic");
+    assert!(prompt.join_all().await.iter().all(|reply| reply.text() == first.text()));
+    let body = axum::body::to_bytes(late.into_body(), usize::MAX).await.expect("a whole body");
+    assert_eq!(body, first.body);
+    assert_eq!(house.upstream.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn when_all_hang_up_the_call_is_cancelled() {
     let mut gated: Vec<Option<String>> = events(&["half"]).into_iter().map(Some).take(2).collect();
     gated.push(None);

@@ -24,6 +24,8 @@ pub(super) enum Act {
     Stream(Vec<Option<String>>),
     /// Never answers.
     Hang,
+    /// Does what this makes of the request's body.
+    By(fn(&[u8]) -> Act),
 }
 
 /// What it was asked.
@@ -124,9 +126,10 @@ impl Upstream {
 async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    let act = inner.next.lock().pop_front().unwrap_or_else(|| inner.usual.lock().clone());
+    let act = if let Act::By(rule) = act { rule(&body) } else { act };
     inner.asked.lock().push(Asked { path: parts.uri.path().to_owned(), headers: parts.headers, body });
     inner.count.send_modify(|count| *count += 1);
-    let act = inner.next.lock().pop_front().unwrap_or_else(|| inner.usual.lock().clone());
     match act {
         Act::Json(status, headers, body) => {
             let mut response = Response::builder().status(status).header("content-type", "application/json");
@@ -153,7 +156,8 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response<B
                 .body(Body::from_stream(stream))
                 .expect("a response")
         }
-        Act::Hang => std::future::pending().await,
+        // A rule that makes another rule is none.
+        Act::Hang | Act::By(_) => std::future::pending().await,
     }
 }
 

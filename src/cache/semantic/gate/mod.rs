@@ -88,7 +88,7 @@ pub fn fit_text(text: &str, first_turn: bool) -> Result<(), Unfit> {
     if said.is_empty() {
         return Err(Unfit::Empty);
     }
-    if pieces(text) > MOST_PIECES {
+    if !is_read_whole(text) {
         return Err(Unfit::Long);
     }
     if text.contains("```") || text.lines().filter(|line| line.trim_end().ends_with([';', '{', '}'])).count() > 3 {
@@ -114,6 +114,12 @@ pub fn fit_text(text: &str, first_turn: bool) -> Result<(), Unfit> {
         return Err(Unfit::Dependent);
     }
     Ok(())
+}
+
+/// Whether the encoder reads this text to its end.
+#[must_use]
+pub fn is_read_whole(text: &str) -> bool {
+    pieces(text) <= MOST_PIECES
 }
 
 /// Word pieces, rather too many than too few: a word of letters breaks into pieces of three or more, anything else
