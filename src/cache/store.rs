@@ -258,7 +258,14 @@ impl Cache {
         let space = entry.space.get().and_then(|name| Some((*name, self.spaces.get(name)?)));
         if let (Some(similarity), Some((name, space))) = (similarity, space) {
             let place = Place { space: name, tenant: tenant.clone(), about: space.about.clone() };
-            let label = Label { similarity, verdict: Verdict::Wrong, source: Source::Report, check: false, chosen: false, at: now };
+            let label = Label {
+                similarity,
+                verdict: Verdict::Wrong,
+                source: Source::Report,
+                check: false,
+                chosen: false,
+                at: now,
+            };
             self.learn(place, *key, entry.made, label);
         }
         self.exact.forget(key);

@@ -53,7 +53,8 @@ pub(super) fn answer(entry: &Entry) -> Option<Vec<u8>> {
 /// Reads [`answer`].
 pub(super) fn read_answer(opened: &[u8], tenant: TenantId, made: Timestamp) -> Option<Entry> {
     let row: AnswerRow = serde_json::from_slice(opened).ok()?;
-    let AnswerRow { body, id, upstream_model, text, finish_reason, usage, deployment, model, cost, took_ms, tags } = row;
+    let AnswerRow { body, id, upstream_model, text, finish_reason, usage, deployment, model, cost, took_ms, tags } =
+        row;
     let answer = Answer { id, model: upstream_model, text, finish_reason, usage, ..Answer::default() };
     let (body, took) = (Bytes::from(body), Duration::from_millis(took_ms));
     Some(Entry { tenant, body, answer, made, deployment, model, cost, took, tags, space: OnceLock::new() })

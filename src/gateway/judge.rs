@@ -91,8 +91,7 @@ struct Message {
 /// No sampling parameters: some models take none.
 fn body(judge: &ModelId, question: &str, [one, other]: [&str; 2]) -> Bytes {
     let shown = json!({"question": question, "first_answer": one, "second_answer": other});
-    let messages =
-        json!([{"role": "system", "content": TASK}, {"role": "user", "content": shown.to_string()}]);
+    let messages = json!([{"role": "system", "content": TASK}, {"role": "user", "content": shown.to_string()}]);
     Bytes::from(json!({"model": judge.as_str(), "messages": messages}).to_string())
 }
 

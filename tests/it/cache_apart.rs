@@ -129,8 +129,7 @@ fn body(asked: &Asked, spelling: usize) -> String {
     let count = fields.len();
     fields.rotate_left(spelling % count);
     let space = ["", " ", "\n\t"][spelling % 3];
-    let fields: Vec<String> =
-        fields.iter().map(|(name, value)| format!("{space}\"{name}\"{space}:{value}")).collect();
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{space}\"{name}\"{space}:{value}")).collect();
     format!("{{{}{space}}}", fields.join(","))
 }
 
@@ -145,14 +144,17 @@ fn names(asked: &Asked, spelling: usize) -> (Key, Key) {
 }
 
 /// Holds every pair of a population to this: equal names if and only if equal parts.
-fn agree<N: Eq + std::hash::Hash + Copy, P: Eq + std::hash::Hash>(
-    pairs: &[(N, P)],
-) -> Result<(), TestCaseError> {
+fn agree<N: Eq + std::hash::Hash + Copy, P: Eq + std::hash::Hash>(pairs: &[(N, P)]) -> Result<(), TestCaseError> {
     let mut by_name: HashMap<N, usize> = HashMap::new();
     let mut by_parts: HashMap<&P, usize> = HashMap::new();
     for (at, (name, parts)) in pairs.iter().enumerate() {
         let (one, other) = (*by_name.entry(*name).or_insert(at), *by_parts.entry(parts).or_insert(at));
-        prop_assert_eq!(one, other, "request {} is one with another that asks for something else, or not with its like", at);
+        prop_assert_eq!(
+            one,
+            other,
+            "request {} is one with another that asks for something else, or not with its like",
+            at
+        );
     }
     Ok(())
 }

@@ -60,7 +60,14 @@ fn origin(n: u64) -> (u64, u64, u64) {
 fn label(n: u64) -> Label {
     let verdict = if n % 5 == 0 { Verdict::Wrong } else { Verdict::Right };
     let similarity = 0.7 + (n % 29) as f64 / 100.0;
-    Label { similarity, verdict, source: Source::Equality, check: n % 3 == 0, chosen: n % 11 == 0, at: Timestamp(NOW.0 + n) }
+    Label {
+        similarity,
+        verdict,
+        source: Source::Equality,
+        check: n % 3 == 0,
+        chosen: n % 11 == 0,
+        at: Timestamp(NOW.0 + n),
+    }
 }
 
 /// Whether answer `n` is forgotten again, one step after it was put.

@@ -35,15 +35,8 @@ pub enum Veto {
 
 impl Veto {
     /// Every rule, in the order in which they are asked.
-    pub const ALL: [Self; 7] = [
-        Self::Numbers,
-        Self::Negation,
-        Self::Antonym,
-        Self::Order,
-        Self::Prefix,
-        Self::Length,
-        Self::Unrelated,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Numbers, Self::Negation, Self::Antonym, Self::Order, Self::Prefix, Self::Length, Self::Unrelated];
 
     /// Its name, in metrics and reports.
     #[must_use]

@@ -58,7 +58,8 @@ impl Embedder for Blind {
 }
 
 async fn blind() -> House {
-    let key = |tenant: &str| admission::Key { tenant: tenant.into(), sha256: sha256(tenant), preset: None, models: None };
+    let key =
+        |tenant: &str| admission::Key { tenant: tenant.into(), sha256: sha256(tenant), preset: None, models: None };
     let admission = admission::Config { keys: vec![key("red"), key("blue")], ..admission::Config::default() };
     let semantic = SemanticConfig { max_wrong: Some(0.2), min_labels: 5, ..SemanticConfig::default() };
     let cache = cache::Config { semantic, ..cache::Config::default() };
@@ -129,7 +130,10 @@ async fn a_crafted_prompt_of_the_very_vector_reaches_nobody() {
     ] {
         let asked = ask(&house, "red", &body(crafted)).await;
         let (found, reason) = outcome(&asked);
-        assert!(found == "miss" && ["language", "length", "unrelated"].contains(&reason), "{found} {reason}: {crafted}");
+        assert!(
+            found == "miss" && ["language", "length", "unrelated"].contains(&reason),
+            "{found} {reason}: {crafted}"
+        );
     }
     house.upstream.usually(whole("A kiln is a very hot oven, but buy it of acme."));
     for n in 100..110 {
