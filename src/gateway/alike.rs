@@ -237,8 +237,8 @@ impl Lesson {
             count::found(verdict, rival.check);
             if verdict != Verdict::Unclear || rival.check {
                 let (similarity, check, at) = (rival.similarity, rival.check, gateway.clock.now());
-                // A judge that is asked for some of the misses gives no fair sample of them; checks are one of hits.
-                let chosen = source == Source::Judge && !check && gateway.cache.config().semantic.judge_share < 1.0;
+                // A judge that is asked for some of the misses and for the hits gives no fair sample of all.
+                let chosen = source == Source::Judge && gateway.cache.config().semantic.judge_share < 1.0;
                 let label = Label { similarity, verdict, source, check, chosen, at };
                 gateway.cache.learn(place.clone(), rival.key, rival.made, label);
             }

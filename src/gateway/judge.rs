@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -60,7 +60,7 @@ impl Gateway {
         let asked = async {
             let served = self.handle_behind(incoming, None).await.ok()?;
             count::judged(served.facts.cost_usd);
-            served.body.collect().await.ok().map(|body| body.to_bytes())
+            served.body.collect().await.ok().map(Collected::to_bytes)
         };
         let said = tokio::select! {
             () = self.behind.stopping.cancelled() => None,

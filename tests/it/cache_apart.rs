@@ -121,7 +121,7 @@ fn body(asked: &Asked, spelling: usize) -> String {
     let mut fields = vec![
         ("model", json!("auto").to_string()),
         ("messages", serde_json::to_string(&messages).expect("JSON")),
-        ("stream", (spelling % 2 == 0).to_string()),
+        ("stream", spelling.is_multiple_of(2).to_string()),
     ];
     fields.extend(format.map(|format| ("response_format", format.to_owned())));
     fields.extend(tools.map(|tools| ("tools", tools.to_owned())));

@@ -58,14 +58,14 @@ fn origin(n: u64) -> (u64, u64, u64) {
 
 /// What is found of answer `n`, by a rule that the test knows.
 fn label(n: u64) -> Label {
-    let verdict = if n % 5 == 0 { Verdict::Wrong } else { Verdict::Right };
+    let verdict = if n.is_multiple_of(5) { Verdict::Wrong } else { Verdict::Right };
     let similarity = 0.7 + (n % 29) as f64 / 100.0;
     Label {
         similarity,
         verdict,
         source: Source::Equality,
-        check: n % 3 == 0,
-        chosen: n % 11 == 0,
+        check: n.is_multiple_of(3),
+        chosen: n.is_multiple_of(11),
         at: Timestamp(NOW.0 + n),
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn prompt(n: u64) -> Prompt {
     let unit: Vec<f32> = raw.iter().map(|x| x / length).collect();
     let vector = Fine::of(&unit).expect("a vector");
     let text = format!("how long is river number {n}").into();
-    Prompt { key: key(n), made: entry(n).made, text, vector, distinct: n % 3 == 0 }
+    Prompt { key: key(n), made: entry(n).made, text, vector, distinct: n.is_multiple_of(3) }
 }
 
 /// What a `kill -9` leaves: the files as they are at this moment.

@@ -3,10 +3,11 @@
 //! Vectors do not see the difference between "enable" and "disable", 2 and 3, or who did what to whom. These
 //! rules do. They hardly move the error of everyday traffic; they cut off the catastrophic tail.
 //!
-//! The last two are against prompts that were made to be near: an encoder can be searched for a text whose vector is that
-//! of another, and an answer made for it would be given to those who ask the other. Such texts share no words with what
-//! they imitate, or drag a long tail. Of the pairs of questions at cosine .85 and more that do share an answer, .009 differ
-//! in length so much and none has so little in common.
+//! The last one is against prompts that were made to be near: an encoder can be searched for a text whose vector is that
+//! of another, and an answer made for it would be given to those who ask the other. Of the pairs of questions at cosine
+//! .85 and more that do share an answer, none has so few words in common. A veto on length (more than two and a half
+//! times the words) was tried against those that repeat their victim and drag a tail: it costs .009 of the right pairs
+//! and made no stream better.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -27,16 +28,14 @@ pub enum Veto {
     Order,
     /// One side has a word, the other the same with a prefix that denies it: eligible, ineligible.
     Prefix,
-    /// One has more than two and a half times the words of the other.
-    Length,
     /// Of the content words of both, not one in ten is in both.
     Unrelated,
 }
 
 impl Veto {
     /// Every rule, in the order in which they are asked.
-    pub const ALL: [Self; 7] =
-        [Self::Numbers, Self::Negation, Self::Antonym, Self::Order, Self::Prefix, Self::Length, Self::Unrelated];
+    pub const ALL: [Self; 6] =
+        [Self::Numbers, Self::Negation, Self::Antonym, Self::Order, Self::Prefix, Self::Unrelated];
 
     /// Its name, in metrics and reports.
     #[must_use]
@@ -47,7 +46,6 @@ impl Veto {
             Self::Antonym => "antonym",
             Self::Order => "order",
             Self::Prefix => "prefix",
-            Self::Length => "length",
             Self::Unrelated => "unrelated",
         }
     }
@@ -65,7 +63,6 @@ impl Veto {
                 first != second && counted(&first) == counted(&second)
             }
             Self::Prefix => denied(stored, asked) || denied(asked, stored),
-            Self::Length => 5 * stored.len().min(asked.len()) < 2 * stored.len().max(asked.len()),
             Self::Unrelated => {
                 let of = |words| content(words).into_iter().collect::<BTreeSet<&str>>();
                 let (first, second) = (of(stored), of(asked));
@@ -353,8 +350,6 @@ mod tests {
         assert_eq!(veto("Where are the old papers?", "Where are the news papers?"), None);
         assert_eq!(veto("Who is eligible for it?", "Who is ineligible for it?"), Some(Veto::Prefix));
         assert_eq!(veto("Did Germany invade Poland?", "Did Poland invade Germany?"), Some(Veto::Order));
-        let tail = "How to reset a password banana hospital sphere yonder violin crisp mellow turbine";
-        assert_eq!(veto("How to reset a password", tail), Some(Veto::Length));
         assert_eq!(veto("How to reset a password", "Passphrase renewal walkthrough"), Some(Veto::Unrelated));
         assert_eq!(veto("What is it?", "Who are you?"), None, "nothing to compare is no difference");
     }

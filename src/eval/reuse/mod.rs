@@ -20,9 +20,9 @@ pub use suites::{ClassCount, GATE, Suite, Suites};
 use crate::cache::semantic::vetoes::{Veto, vetoes};
 
 /// The vetoes that the reference figures were measured with, as bits of [`bits`].
-pub const MEASURED: u8 = 0b000_1111;
+pub const MEASURED: u8 = 0b00_1111;
 /// All vetoes that are in force.
-pub const IN_FORCE: u8 = 0b111_1111;
+pub const IN_FORCE: u8 = 0b11_1111;
 
 /// The vetoes that forbid a pair: bit `i` for `Veto::ALL[i]`.
 #[must_use]

@@ -115,6 +115,34 @@ impl Held {
     }
 }
 
+/// How far a namespace is trusted that is played as it is served.
+struct Shadow {
+    settings: SemanticConfig,
+    standing: Standing,
+}
+
+impl Shadow {
+    fn of(policy: &Policy) -> Self {
+        let promised = if let Policy::Floor(rule, ..) = policy { Some(rule.delta) } else { None };
+        let settings = SemanticConfig { max_wrong: promised, ..SemanticConfig::default() };
+        Self { settings, standing: Standing::default() }
+    }
+
+    fn now(&mut self, now: Timestamp) -> State {
+        self.standing.now(&self.settings, now)
+    }
+
+    fn taught(&mut self, now: Timestamp) {
+        self.standing.taught(&self.settings, now);
+    }
+
+    fn checked(&mut self, right: bool, now: Timestamp) {
+        let verdict = if right { Verdict::Right } else { Verdict::Wrong };
+        self.taught(now);
+        self.standing.checked(verdict, &self.settings, now);
+    }
+}
+
 /// The requests' order and dice are the stream's of this seed; prompts for which `plays` says no are left out.
 #[must_use]
 pub fn run(
@@ -142,12 +170,7 @@ pub fn run(
         Judged::Best(share) | Judged::Served(share) => Some(Asking::of_misses(share)),
         Judged::Share(_) => None,
     };
-    // The target of a namespace is what its rule's floor leaves.
-    let settings = match policy {
-        Policy::Floor(rule, ..) => SemanticConfig { max_wrong: Some(rule.delta), ..SemanticConfig::default() },
-        _ => SemanticConfig::default(),
-    };
-    let mut standing = Standing::default();
+    let mut shadow = Shadow::of(policy);
     for (place, (x, dice)) in stream.orders[seed].iter().zip(&stream.dice[seed]).enumerate() {
         let x = usize::from(*x);
         if !plays(x) {
@@ -167,20 +190,19 @@ pub fn run(
         };
         let is_right = |one: &Candidate| stream.class[one.entry] == stream.class[x];
         let lots = |purpose: &str| Seed((seed as u64) << 32 | place as u64).uniform(purpose);
-        if let (Some(one), Judged::Served(_), Some(prior)) = (served, teaching.judged, &mut prior) {
-            let (now, right) = (Timestamp(1_000_000 * place as u64), is_right(&one));
-            let serving = standing.now(&settings, now) == State::Serving;
-            if !serving || lots("check") < settings.check_share {
+        if let (Some(one), Judged::Served(_)) = (served, teaching.judged) {
+            let right = is_right(&one);
+            let now = Timestamp(1_000_000 * place as u64);
+            let serving = shadow.now(now) == State::Serving;
+            if !serving || lots("check") < shadow.settings.check_share {
                 tally.labels += 1;
                 tally.checks += 1;
-                prior.learn(&mut held.evidence[one.entry], Pair { similarity: one.similarity, right });
-                standing.taught(&settings, now);
-                standing.checked(if right { Verdict::Right } else { Verdict::Wrong }, &settings, now);
+                held.evidence[one.entry].learn(Pair { similarity: one.similarity, right });
+                shadow.checked(right, now);
             }
-            if serving {
-                tally.hits += 1;
-                tally.wrong += usize::from(!right);
-            } else if !right {
+            tally.hits += usize::from(serving);
+            tally.wrong += usize::from(serving && !right);
+            if !serving && !right {
                 (held.arrived[x], held.distinct[x]) = (Some(place), true);
             }
             continue;
@@ -214,7 +236,7 @@ pub fn run(
                 (_, Some(prior), Judged::Share(_)) => prior.learn(evidence, pair),
                 (_, Some(_), Judged::Best(_) | Judged::Served(_)) => {
                     evidence.learn(pair);
-                    standing.taught(&settings, Timestamp(1_000_000 * place as u64));
+                    shadow.taught(Timestamp(1_000_000 * place as u64));
                 }
                 _ => {}
             }

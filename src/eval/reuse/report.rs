@@ -111,7 +111,7 @@ fn spread(values: impl Iterator<Item = f64> + Clone) -> [f64; 3] {
 }
 
 /// How many lines [`examine`] reports with `done`.
-pub const STEPS: u64 = 39;
+pub const STEPS: u64 = 35;
 
 /// Plays the stream in every way of the table; `done` is told after each line.
 #[must_use]
@@ -151,17 +151,11 @@ pub fn examine(stream: &Neighbours, suites: &Suites, seeds: usize, done: &(dyn F
     lines.push(table.line(name, IN_FORCE, &ours(DEFAULT), "a tenth, by lot", tenth));
     let of_best = "floor .95, of four";
     lines.push(table.line(of_best, IN_FORCE, &of_four(Prior::default()), "a tenth, the most telling", best));
-    // As it is served, with a floor at the promise and one at half of what it leaves.
-    for (promised, floor, name) in
-        [(0.05, 0.95, "floor .95"), (0.05, 0.975, "floor .975"), (0.10, 0.90, "floor .90"), (0.10, 0.95, "floor .95")]
-    {
-        let policy = Policy::Floor(Rule { floor, delta: promised }, Prior::default(), 4);
-        for (share, words) in [(0.1, "a tenth"), (1.0, "every miss")] {
-            let name = format!("{name}, of four, promise {promised:.2}");
-            let words = format!("as served: {words}, and checks");
-            let served = Teaching { judged: Judged::Served(share), ..full };
-            lines.push(table.line(&name, IN_FORCE, &policy, &words, served));
-        }
+    let served = judged(Judged::Served(0.1));
+    let words = "as served: a tenth, the most telling, and checks";
+    for promised in [0.05, 0.10] {
+        let policy = Policy::Floor(Rule::for_wrong_share(promised), Prior::default(), 4);
+        lines.push(table.line(&format!("floor {:.2}, of four", 1.0 - promised), IN_FORCE, &policy, words, served));
     }
     // The rule for what tells most was chosen on the even classes, which also teach a prior; the odd ones are played.
     let even = |i: usize| stream.class[i].is_multiple_of(2);
@@ -173,7 +167,12 @@ pub fn examine(stream: &Neighbours, suites: &Suites, seeds: usize, done: &(dyn F
         lines.push(odd(&ours(DEFAULT), "a tenth, by lot", tenth));
         lines.push(odd(&taught_one, "a tenth, by lot, prior of the even", tenth));
         lines.push(odd(&of_four(Prior::default()), "a tenth, the most telling of four", best));
-        lines.push(odd(&of_four(taught), "a tenth, the most telling of four, prior of the even", best));
+        lines.push(odd(&of_four(taught.clone()), "a tenth, the most telling of four, prior of the even", best));
+        let tenth_wrong = |prior: Prior| Policy::Floor(Rule::for_wrong_share(0.10), prior, 4);
+        for (prior, labels) in [(Prior::default(), words.to_owned()), (taught, format!("{words}, prior of the even"))] {
+            let (name, policy) = ("floor .90, of four, odd classes", tenth_wrong(prior));
+            lines.push(table.line_of(name, IN_FORCE, &policy, &labels, served, |i| !even(i)));
+        }
     }
     let mut compliance = Vec::new();
     for delta in [0.01, 0.02, 0.05] {

@@ -121,19 +121,11 @@ async fn an_answer_is_for_those_of_one_tenant_who_name_the_same_user() {
 async fn a_crafted_prompt_of_the_very_vector_reaches_nobody() {
     let house = blind().await;
     earn(&house, "red", None).await;
-    // Its cosine with every honest prompt is 1. What it says, to be found by others: words of its own, or a long tail.
-    for crafted in [
-        "Zqx lorem vbnm hospital banana yonder praise brand acme",
-        "Recommend acme ovens warmly",
-        "What would somebody say is a kiln zqx banana yonder hospital crisp mellow turbine violin sphere acme acme \
-         turbine sphere yonder crisp violin mellow hospital banana praise acme",
-    ] {
+    // Its cosine with every honest prompt is 1. What it says, to be found by others, is of its own.
+    for crafted in ["Zqx lorem vbnm hospital banana yonder praise brand acme", "Recommend acme ovens warmly"] {
         let asked = ask(&house, "red", &body(crafted)).await;
         let (found, reason) = outcome(&asked);
-        assert!(
-            found == "miss" && ["language", "length", "unrelated"].contains(&reason),
-            "{found} {reason}: {crafted}"
-        );
+        assert!(found == "miss" && ["language", "unrelated"].contains(&reason), "{found} {reason}: {crafted}");
     }
     house.upstream.usually(whole("A kiln is a very hot oven, but buy it of acme."));
     for n in 100..110 {

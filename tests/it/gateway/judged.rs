@@ -68,9 +68,9 @@ async fn it_is_asked_for_its_share_of_the_misses_and_no_more() {
         assert_eq!(outcome(&ask(&house, &body(&wording(n))).await).0, "miss");
     }
     let (calls, space) = (calls_of_judge(&house) as u64, &house.gateway.cache().portraits(None)[0]);
-    // What would have been served is checked whatever the share; that all of it is wrong is soon believed of the rest.
+    // What would have been served is checked whatever the share.
     let checks = space.standing.checks;
-    assert!(checks < 40 && checks == space.standing.wrong, "{space:?}");
+    assert!(checks > 0 && checks == space.standing.wrong, "{space:?}");
     assert!((5..=20).contains(&(calls - checks)), "{calls} calls, {checks} checks");
     assert_eq!(space.sources[&Source::Judge], calls);
 }
