@@ -26,6 +26,9 @@ use crate::base::{TenantId, Timestamp};
 /// Namespaces that are kept in memory; the one that was not asked for the longest goes first.
 const MOST_SPACES: u64 = 10_000;
 
+/// Digits of a namespace's name that tell it from others well enough.
+const SHORTEST_NAME: usize = 12;
+
 /// The name of a namespace, and what it is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -94,7 +97,7 @@ pub enum Purge {
     All(bool),
     /// The one with this id.
     Id(String),
-    /// Those whose prompts stand in this namespace, and what it has learned.
+    /// Those whose prompts stand in this namespace, and what it has learned; the first 12 digits of its name suffice.
     Namespace(String),
     /// Those kept under this tag.
     Tag(String),
@@ -291,9 +294,9 @@ impl Cache {
                 key.into_iter().filter(|key| self.exact.peek(key).is_some_and(|entry| own(&entry))).collect()
             }
             Purge::Namespace(name) => {
-                let Some(name) = Key::read(name) else { return 0 };
-                self.drop_spaces(|key, space| *key == name && space.tenant == *tenant);
-                self.exact.find(|entry| own(entry) && entry.space.get() == Some(&name))
+                let named = |key: &Key| name.len() >= SHORTEST_NAME && key.to_string().starts_with(name);
+                self.drop_spaces(|key, space| space.tenant == *tenant && named(key));
+                self.exact.find(|entry| own(entry) && entry.space.get().is_some_and(named))
             }
             Purge::Tag(tag) => self.exact.find(|entry| own(entry) && entry.tags.contains(tag)),
             Purge::Model(model) => self

@@ -40,7 +40,7 @@ struct What {
     /// The one with this id (the header x-pointsman-cache-id of a hit).
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// Those of a namespace, and what it has learned.
+    /// Those of a namespace, as `cache show` names it, and what it has learned.
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
     /// Those kept under a tag (the header x-pointsman-cache-tags of their requests).

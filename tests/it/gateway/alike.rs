@@ -298,7 +298,10 @@ async fn a_tenant_purges_its_own_by_id_tag_namespace_model_time_or_all() {
     assert_eq!(purge("red", json!({"before": house.gateway.clock().now()})).await, Some(3));
     fill().await;
     let name = house.gateway.cache().portraits(None)[0].namespace.clone();
-    assert_eq!(purge("red", json!({"namespace": name})).await, Some(3));
+    assert_eq!(purge("red", json!({"namespace": &name[..11]})).await, Some(0), "too short a name is none");
+    assert_eq!(purge("blue", json!({"namespace": name})).await, Some(0));
+    // As `pointsman cache show` shows it.
+    assert_eq!(purge("red", json!({"namespace": &name[..12]})).await, Some(3));
     let mut tagged = post("/v1/chat/completions", own("What is a dam").to_string());
     tagged.headers_mut().insert("authorization", "Bearer red".parse().expect("a value"));
     tagged.headers_mut().insert("x-pointsman-cache-tags", "v1, docs".parse().expect("a value"));
