@@ -75,8 +75,8 @@ pub(super) struct Bounds<'a> {
     pub(super) purses: &'a Purses,
     /// The rules of exploring.
     pub(super) guards: &'a Guards,
-    /// What providers have of its conversation.
-    pub(super) warm: (&'a Warmth, Conversation),
+    /// What providers have of its conversation, if they would keep it.
+    pub(super) warm: (&'a Warmth, Option<Conversation>),
     /// Whether it is only asked what would be done: nothing is held back then, and nothing is counted.
     pub(super) dry: bool,
 }

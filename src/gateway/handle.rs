@@ -11,7 +11,6 @@ use super::memory::not_in_memory;
 use super::record::Record;
 use super::reply::{Refused, Served, landed};
 use super::timed::Timed;
-use super::warmth::Conversation;
 use super::wishes::Wishes;
 use super::{Gateway, count};
 use crate::admission::Caller;
@@ -163,13 +162,16 @@ impl Gateway {
         let shadow = deciding.shadow_sees(&features, &request, embedding.as_ref());
         let purses = live.budgets.of(&record.caller().tenant);
         let (tenant, now) = (&record.caller().tenant, self.clock.now());
-        let conversation = Conversation::of(tenant, wishes.conversation.as_deref(), &request.view);
-        let warm = (&self.recorder.warmth, conversation);
+        let warmth = &self.recorder.warmth;
+        let conversation = warmth.conversation(tenant, wishes.conversation.as_deref(), &request.view, &features);
+        let warm = (warmth, conversation);
         let bounds = Bounds { tenant, now, purses: &purses, guards: &live.guards, warm, dry: false };
         let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed, &bounds)?;
         let plan = choice.plan.clone();
-        self.recorder.warmth.decided(conversation, &features);
-        record.conversation = Some(conversation);
+        if let Some(conversation) = conversation {
+            warmth.decided(conversation, &features);
+        }
+        record.conversation = conversation;
         let vector = embedding.filter(|embedding| self.config.log_vectors && embedding.origin == Origin::Encoder);
         let vector = vector.and_then(|embedding| Compact::of(&embedding.vector));
         record.decided(choice, (features, vector), seed);

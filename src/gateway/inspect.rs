@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::asked;
 use super::choice::{Bounds, choose};
-use super::warmth::Conversation;
 use super::wishes::Wishes;
 use super::{Gateway, Subject};
 use crate::admission::Caller;
@@ -82,8 +81,9 @@ impl Gateway {
         let shadow = deciding.shadow_sees(&features, request, embedding.as_ref());
         let purses = live.budgets.of(&caller.tenant);
         let (tenant, now) = (&caller.tenant, self.clock.now());
-        let conversation = Conversation::of(tenant, wishes.conversation.as_deref(), &request.view);
-        let warm = (&self.recorder.warmth, conversation);
+        let warmth = &self.recorder.warmth;
+        let conversation = warmth.conversation(tenant, wishes.conversation.as_deref(), &request.view, &features);
+        let warm = (warmth, conversation);
         let bounds = Bounds { tenant, now, purses: &purses, guards: &live.guards, warm, dry: true };
         let choice = choose(&wanted, &features, &deciding, shadow, &self.dispatcher.availability(), seed, &bounds)?;
         let arm = choice.arm().clone();

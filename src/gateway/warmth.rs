@@ -41,7 +41,7 @@ pub(super) struct Conversation([u8; 16]);
 
 impl Conversation {
     /// The one of this name, or the one that begins like this.
-    pub(super) fn of(tenant: &TenantId, name: Option<&str>, view: &View) -> Self {
+    fn of(tenant: &TenantId, name: Option<&str>, view: &View) -> Self {
         let mut hasher = Sha256::new();
         let mut put = |text: &str| {
             hasher.update((text.len() as u64).to_le_bytes());
@@ -109,7 +109,7 @@ pub(super) struct Warmth {
 impl Warmth {
     pub(super) fn new(config: &Config) -> Self {
         let lifetime = config.prompt_cache_lifetime;
-        // A lifetime of 0 switches it off; the cache that then holds nothing wants a time all the same.
+        // A lifetime of 0 switches it off; the memory that then holds nothing wants a time all the same.
         let idle = lifetime.max(Duration::from_secs(1));
         Self {
             lifetime,
@@ -119,24 +119,30 @@ impl Warmth {
         }
     }
 
-    fn is_off(&self) -> bool {
-        self.lifetime.is_zero()
+    /// The conversation that a request is a turn of: of this name, or as it begins. `None` where no provider would keep
+    /// it: the prompt is short, or prompt caches are not reckoned with.
+    pub(super) fn conversation(
+        &self,
+        tenant: &TenantId,
+        name: Option<&str>,
+        view: &View,
+        features: &Features,
+    ) -> Option<Conversation> {
+        let kept = !self.lifetime.is_zero() && u64::from(features.needs.prompt_tokens) >= self.least_tokens;
+        kept.then(|| Conversation::of(tenant, name, view))
     }
 
     /// Puts in front the deployments that have the conversation, and says of each candidate what is expected of its
     /// cache. Gives the candidate that the conversation should stay with, as long as nothing speaks against it.
     pub(super) fn expect(
         &self,
-        conversation: Conversation,
+        conversation: Option<Conversation>,
         features: &Features,
         candidates: &mut [Candidate],
         (catalog, availability): (&Catalog, &Availability),
         now: Timestamp,
     ) -> Option<usize> {
-        if self.is_off() {
-            return None;
-        }
-        let trace = self.traces.get(&conversation).map(|trace| trace.lock().clone()).unwrap_or_default();
+        let trace = self.traces.get(&conversation?).map(|trace| trace.lock().clone()).unwrap_or_default();
         let had = |id: &DeploymentId| trace.had.iter().find(|had| had.deployment == *id && self.is_warm(had, now));
         let prompt = f64::from(features.needs.prompt_tokens);
         let mut stay: Option<(usize, Timestamp)> = None;
@@ -171,14 +177,12 @@ impl Warmth {
 
     /// A turn of the conversation was decided now.
     pub(super) fn decided(&self, conversation: Conversation, features: &Features) {
-        if !self.is_off() {
-            self.traces.get_with(conversation, Arc::default).lock().intent = task(features).map(str::to_owned);
-        }
+        self.traces.get_with(conversation, Arc::default).lock().intent = task(features).map(str::to_owned);
     }
 
     /// The calls of a turn have ended.
     pub(super) fn ended(&self, conversation: Conversation, attempts: &[Attempt], now: Timestamp) {
-        if self.is_off() || attempts.is_empty() {
+        if attempts.is_empty() {
             return;
         }
         let trace = self.traces.get_with(conversation, Arc::default);

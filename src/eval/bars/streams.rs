@@ -61,7 +61,7 @@ pub fn from_cold(table: &Table, effort: Effort<'_>) -> (Online, Vec<Bar>) {
                 format!("{}: regret to the best fixed arm at the end, from cold, exploration share in it", table.set);
             bars.push(Bar::at_most(subject, regret, bound).with_error(error).digits(1));
         }
-        let ours_alone: Vec<Maker<'_>> = policies::cold().into_iter().take(1).collect();
+        let ours_alone = [policies::ours()];
         let again = online(&renamed(table), &x, &ours_alone, false, effort);
         if let Some((regret, error)) = again.rows.last().and_then(|row| end(row, effort)) {
             let subject = format!("{}: the same, the models in the opposite order", table.set);

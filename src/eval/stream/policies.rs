@@ -59,11 +59,17 @@ pub fn unshared() -> Maker<'static> {
     with("pointsman, no exploration share", Config { exploration_share: 0.0, ..Config::default() })
 }
 
+/// The served policy, which starts knowing nothing.
+#[must_use]
+pub fn ours() -> Maker<'static> {
+    served("pointsman, cold", Algorithm::Thompson)
+}
+
 /// The policies of the online columns. Pointsman's come first; they start knowing nothing.
 #[must_use]
 pub fn cold() -> Vec<Maker<'static>> {
     vec![
-        served("pointsman, cold", Algorithm::Thompson),
+        ours(),
         served("pointsman, SquareCB", Algorithm::SquareCb),
         maker("LinUCB", |arms| LinUcb::new(1.0, arms, CONTEXT)),
         maker("Thompson, no context", ContextFree::new),
@@ -76,7 +82,7 @@ pub fn cold() -> Vec<Maker<'static>> {
 #[must_use]
 pub fn drifting() -> Vec<Maker<'static>> {
     vec![
-        served("pointsman, cold", Algorithm::Thompson),
+        ours(),
         maker("LinUCB", |arms| LinUcb::new(1.0, arms, CONTEXT)),
         maker("LinUCB, forgetting .997", |arms| LinUcb::new(0.997, arms, CONTEXT)),
     ]

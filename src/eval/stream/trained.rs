@@ -4,7 +4,7 @@
 use ndarray::Array2;
 use serde::Serialize;
 
-use super::policies::{Published, cold, warm};
+use super::policies::{Published, ours, warm};
 use super::{Change, World, play};
 use crate::eval::crew::spread;
 use crate::eval::exam::Spread;
@@ -76,7 +76,7 @@ pub fn trained(table: &Table, contexts: &Array2<f32>, pupils: &[Pupil], effort: 
         let score =
             |picks: &[usize]| picks.iter().enumerate().map(|(t, arm)| world.quality(t, *arm)).sum::<f64>() / n as f64;
         let mut warm = pupil.warm.clone();
-        let mut cold = cold().remove(0).1(world.arms());
+        let mut cold = ours().1(world.arms());
         let mut scores = vec![
             score(&vec![pupil.known.best_single(); n]),
             score(&play(&mut warm, &world, n, pupil.number)),
