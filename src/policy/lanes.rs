@@ -2,7 +2,8 @@
 //!
 //! What is written over [`Number`] is written once, for one number and for four, so the bits of an arm are the same
 //! alone and in company. And they are the same on every machine: each place is computed by single IEEE operations in
-//! the order in which they are written, never by a fused multiply-add, whatever the processor has.
+//! the order in which they are written. A fused multiply-add is one of them, used exactly where it is written
+//! ([`Number::plus`], [`Number::less`]); a processor that has none computes the same bits, slowly.
 
 use std::ops::{Add, Mul, Sub};
 
@@ -10,6 +11,10 @@ use std::ops::{Add, Mul, Sub};
 pub(super) trait Number: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// This number in every place.
     fn of(x: f64) -> Self;
+    /// `self + a b`, rounded once.
+    fn plus(self, a: Self, b: Self) -> Self;
+    /// `self - a b`, rounded once.
+    fn less(self, a: Self, b: Self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
     /// 1 / x
@@ -22,6 +27,16 @@ impl Number for f64 {
     #[inline(always)]
     fn of(x: f64) -> Self {
         x
+    }
+
+    #[inline(always)]
+    fn plus(self, a: Self, b: Self) -> Self {
+        a.mul_add(b, self)
+    }
+
+    #[inline(always)]
+    fn less(self, a: Self, b: Self) -> Self {
+        (-a).mul_add(b, self)
     }
 
     #[inline(always)]
@@ -49,6 +64,12 @@ pub(super) const LANES: usize = 4;
 pub(super) struct Four(pub(super) [f64; LANES]);
 
 impl Four {
+    /// All places together.
+    pub(super) fn sum(self) -> f64 {
+        let [a, b, c, d] = self.0;
+        (a + b) + (c + d)
+    }
+
     #[inline(always)]
     fn with(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
         // Written out: a library function with a closure would not surely end up in the caller.
@@ -91,6 +112,18 @@ impl Number for Four {
     }
 
     #[inline(always)]
+    fn plus(self, a: Self, b: Self) -> Self {
+        let (s, a, b) = (self.0, a.0, b.0);
+        Self([s[0].plus(a[0], b[0]), s[1].plus(a[1], b[1]), s[2].plus(a[2], b[2]), s[3].plus(a[3], b[3])])
+    }
+
+    #[inline(always)]
+    fn less(self, a: Self, b: Self) -> Self {
+        let (s, a, b) = (self.0, a.0, b.0);
+        Self([s[0].less(a[0], b[0]), s[1].less(a[1], b[1]), s[2].less(a[2], b[2]), s[3].less(a[3], b[3])])
+    }
+
+    #[inline(always)]
     fn sqrt(self) -> Self {
         Self(self.0.map(f64::sqrt))
     }
@@ -114,16 +147,16 @@ pub(super) trait Work {
     fn made(self) -> Self::Made;
 }
 
-/// Does this work in a function that is compiled for AVX2 where the processor has it. Only the width of the registers
-/// differs: the compiler fuses and reorders nothing on its own.
+/// Does this work in a function that is compiled for AVX2 and FMA where the processor has them. The compiler fuses and
+/// reorders nothing on its own, so that only the time differs.
 pub(super) fn wide<W: Work>(work: W) -> W::Made {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,fma")]
         fn compiled<W: Work>(work: W) -> W::Made {
             work.made()
         }
-        if is_x86_feature_detected!("avx2") {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the processor was asked for it.
             return unsafe { compiled(work) };
         }

@@ -3,6 +3,7 @@
 //! A symmetric or lower triangular matrix of order `d` is `d (d + 1) / 2` numbers, row by row: element
 //! `(i, j)`, `j <= i`, stands at `i (i + 1) / 2 + j`.
 
+use super::lanes::{Work, wide};
 use super::triangle;
 
 /// Numbers in a packed triangle of order `d`.
@@ -36,7 +37,18 @@ pub fn add_outer(g: &mut [f64], weight: f64, x: &[f64]) {
 /// definite, and what stands in `a` is of no use.
 #[must_use]
 pub fn cholesky(a: &mut [f64], d: usize) -> bool {
-    triangle::cholesky(a, d)
+    wide(Factor(a, d))
+}
+
+struct Factor<'a>(&'a mut [f64], usize);
+
+impl Work for Factor<'_> {
+    type Made = bool;
+
+    #[inline(always)]
+    fn made(self) -> bool {
+        triangle::cholesky(self.0, self.1)
+    }
 }
 
 /// Replaces `b` by the solution of `C z = b`.
@@ -59,23 +71,7 @@ pub fn solve_upper(c: &[f64], b: &mut [f64]) {
     }
 }
 
-/// `C^-1`, itself lower triangular, so that `x' A^-1 x = |C^-1 x|^2` is a product without divisions.
-#[must_use]
-pub fn invert_lower(c: &[f64], d: usize) -> Vec<f64> {
-    let mut inverse = vec![0.0; packed(d)];
-    triangle::invert_lower(c, d, &mut inverse, &mut vec![0.0; d]);
-    inverse
-}
-
-/// `M'M` of a lower triangular `M`: with `M = C^-1` this is `A^-1`.
-#[must_use]
-pub fn gram(m: &[f64], d: usize) -> Vec<f64> {
-    let mut product = vec![0.0; packed(d)];
-    triangle::gram(m, d, &mut product);
-    product
-}
-
-/// `|M x|^2` of a lower triangular `M`.
+/// `|M x|^2` of a lower triangular `M`: with `M = C^-1` it is `x' A^-1 x`, a product without divisions.
 #[must_use]
 pub fn squared_length(m: &[f64], x: &[f64]) -> f64 {
     (0..x.len())
@@ -133,8 +129,9 @@ mod tests {
             for (x, y) in back.iter().zip(&b) {
                 prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
             }
-            let inverse_factor = invert_lower(&c, 7);
-            let inverse = gram(&inverse_factor, 7);
+            let (mut inverse_factor, mut inverse) = (vec![0.0; packed(7)], vec![0.0; packed(7)]);
+            triangle::invert_lower(&c, 7, &mut inverse_factor);
+            triangle::gram(&inverse_factor, 7, &mut inverse);
             for (x, y) in multiply(&inverse, &b).iter().zip(&z) {
                 prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
             }

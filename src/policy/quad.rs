@@ -57,9 +57,12 @@ pub(super) struct Solved {
 }
 
 impl Solved {
-    /// `taken` becomes `L A^-1 L`.
-    pub(super) fn new(ridge: &[f64], quad: &Quad, taken: &mut [Four]) -> Self {
-        if let Some((factor, base)) = wide(Solve { ridge, quad, taken }) {
+    /// `A^-1` of each arm is added to `inverses`, `A^-1 b` to `bases`.
+    pub(super) fn new(ridge: &[f64], quad: &Quad, inverses: &mut [Four], bases: &mut [Four]) -> Self {
+        let zero = Four::of(0.0);
+        let (mut factor, mut base) = (vec![zero; packed(ridge.len())], vec![zero; ridge.len()]);
+        let room = Room { factor: &mut factor, base: &mut base, inverses, bases };
+        if wide(Solve { ridge, quad, room }) {
             return Self { arms: quad.arms, factor, b: quad.b.clone(), base, yy: quad.yy, n: quad.n };
         }
         // Only sums that no rows could have made are not positive definite with their ridge: that arm starts afresh.
@@ -69,24 +72,48 @@ impl Solved {
             !linalg::cholesky(&mut a, ridge.len())
         };
         let lane = (0..LANES).find(broken).expect("one of them was told");
-        Self::new(ridge, &quad.without(lane), taken)
+        Self::new(ridge, &quad.without(lane), inverses, bases)
+    }
+
+    /// `-1/2 ln |A|`, summed over the arms.
+    pub(super) fn log_volume(&self, d: usize) -> f64 {
+        // |A| is the square of the product of its factor's diagonal, of which the inverse is kept. A logarithm is dear,
+        // so one is taken of eight factors at a time: no number that a sum can hold makes their product vanish.
+        let mut logs = 0.0;
+        for from in (0..d).step_by(8) {
+            let product = (from..d.min(from + 8)).fold(Four::of(1.0), |all, i| all * self.factor[packed(i + 1) - 1]);
+            logs += product.0[..self.arms].iter().map(|x| x.ln()).sum::<f64>();
+        }
+        logs
     }
 }
 
-/// What each of these arms gives alone; `taken` becomes `L A^-1 L`.
+/// What each of these arms gives alone.
 struct Solve<'a> {
     ridge: &'a [f64],
     quad: &'a Quad,
-    taken: &'a mut [Four],
+    room: Room<'a>,
+}
+
+/// Where it is written, or added.
+struct Room<'a> {
+    /// `C^-1`.
+    factor: &'a mut [Four],
+    /// `A^-1 b`.
+    base: &'a mut [Four],
+    /// Sum of `A^-1`.
+    inverses: &'a mut [Four],
+    /// Sum of `A^-1 b`.
+    bases: &'a mut [Four],
 }
 
 impl Work for Solve<'_> {
-    /// `C^-1` and `A^-1 b`; `None`: not every arm is positive definite.
-    type Made = Option<(Vec<Four>, Vec<Four>)>;
+    /// Whether every arm is positive definite; if not, nothing was added.
+    type Made = bool;
 
     #[inline(always)]
-    fn made(self) -> Self::Made {
-        let Self { ridge, quad, taken } = self;
+    fn made(self) -> bool {
+        let Self { ridge, quad, room: Room { factor, base, inverses, bases } } = self;
         let d = ridge.len();
         let mut a = quad.g.clone();
         for (i, ridge) in ridge.iter().enumerate() {
@@ -94,21 +121,20 @@ impl Work for Solve<'_> {
             *corner = *corner + Four::of(*ridge);
         }
         if !triangle::cholesky(&mut a, d) {
-            return None;
+            return false;
         }
-        let zero = Four::of(0.0);
-        let (mut factor, mut base, mut room) = (vec![zero; packed(d)], vec![zero; d], vec![zero; d]);
-        triangle::invert_lower(&a, d, &mut factor, &mut room);
-        triangle::gram(&factor, d, taken);
-        let mut at = 0;
-        for i in 0..d {
-            for j in 0..=i {
-                taken[at] = Four::of(ridge[i]) * taken[at] * Four::of(ridge[j]);
-                at += 1;
-            }
+        triangle::invert_lower(&a, d, factor);
+        // The factor has served: its place takes the inverse.
+        triangle::gram(factor, d, &mut a);
+        let there = Four(from_fn(|lane| f64::from(u8::from(lane < quad.arms))));
+        for (sum, inverse) in inverses.iter_mut().zip(&a) {
+            *sum = sum.plus(there, *inverse);
         }
-        triangle::apply_inverse(&factor, &quad.b, &mut base);
-        Some((factor, base))
+        triangle::apply_inverse(factor, &quad.b, base);
+        for (sum, base) in bases.iter_mut().zip(base) {
+            *sum = sum.plus(there, *base);
+        }
+        true
     }
 }
 

@@ -1,7 +1,8 @@
 //! The expensive part of [`super::linalg`], for one matrix or for four at a time ([`super::lanes`]).
 //!
-//! Every element is one running sum over pairs of products, `s + (p x + q y)`, that stays in a register from its first
-//! pair to its last; a block of neighbours shares what is read for them. How large the blocks are changes no sum.
+//! Every element is one running sum of fused products that stays in a register from its first to its last; a block of
+//! neighbours shares what is read for them, and has as many sums under way as the processor takes at once. How large the
+//! blocks are changes no sum.
 
 use super::lanes::Number;
 use super::linalg::row;
@@ -19,7 +20,7 @@ pub(super) fn cholesky<N: Number>(a: &mut [N], d: usize) -> bool {
         let below = a[row(j + 1) + j] * one;
         a[row(j + 1) + j] = below;
         let corner = &mut a[row(j + 1) + j + 1];
-        *corner = *corner - below * below;
+        *corner = corner.less(below, below);
         let Some(two) = pivot(a, j + 1) else { return false };
         let mut i = j + 2;
         while i < d {
@@ -34,7 +35,7 @@ pub(super) fn cholesky<N: Number>(a: &mut [N], d: usize) -> bool {
                 let first = a[row(i) + j] * one;
                 a[row(i) + j] = first;
                 let second = &mut a[row(i) + j + 1];
-                *second = (*second - first * below) * two;
+                *second = second.less(first, below) * two;
             }
             i += many;
         }
@@ -52,7 +53,7 @@ fn pivot<N: Number>(a: &mut [N], j: usize) -> Option<N> {
     })
 }
 
-/// Takes the columns before `j` (an even number) out of `C` columns from there on, in `R` rows from `i` on.
+/// Takes the columns before `j` out of `C` columns from there on, in `R` rows from `i` on.
 #[inline(always)]
 fn reduce<N: Number, const R: usize, const C: usize>(a: &mut [N], i: usize, j: usize) {
     let (mut sums, mut rows, mut columns) = ([[N::of(0.0); C]; R], [&a[..0]; R], [&a[..0]; C]);
@@ -63,15 +64,14 @@ fn reduce<N: Number, const R: usize, const C: usize>(a: &mut [N], i: usize, j: u
     for c in 0..C {
         columns[c] = &a[row(j + c)..][..j];
     }
-    for k in (0..j).step_by(2) {
-        let (mut xs, mut ys) = ([N::of(0.0); C], [N::of(0.0); C]);
+    for k in 0..j {
+        let mut xs = [N::of(0.0); C];
         for c in 0..C {
-            (xs[c], ys[c]) = (columns[c][k], columns[c][k + 1]);
+            xs[c] = columns[c][k];
         }
         for r in 0..R {
-            let (p, q) = (rows[r][k], rows[r][k + 1]);
             for c in 0..C {
-                sums[r][c] = sums[r][c] - (p * xs[c] + q * ys[c]);
+                sums[r][c] = sums[r][c].less(rows[r][k], xs[c]);
             }
         }
     }
@@ -80,57 +80,90 @@ fn reduce<N: Number, const R: usize, const C: usize>(a: &mut [N], i: usize, j: u
     }
 }
 
-/// Writes the inverse of a lower triangular `C`. `factors` is room for `d` numbers.
+/// Writes the inverse of a lower triangular `C`.
 #[inline(always)]
-pub(super) fn invert_lower<N: Number>(c: &[N], d: usize, inverse: &mut [N], factors: &mut [N]) {
-    for i in 0..d {
-        let scale = c[row(i) + i].inverse();
-        for k in 0..i {
-            factors[k] = N::of(0.0) - c[row(i) + k] * scale;
+pub(super) fn invert_lower<N: Number>(c: &[N], d: usize, inverse: &mut [N]) {
+    for i in (0..d).step_by(2) {
+        if i + 1 == d {
+            invert_rows::<N, 1>(c, i, inverse);
+        } else {
+            invert_rows::<N, 2>(c, i, inverse);
         }
-        let (above, this) = inverse.split_at_mut(row(i));
-        let factors = &factors[..i];
-        let mut j = 0;
-        while j < i {
-            j += match i - j {
-                1 => inverse_of::<N, 1>(above, this, factors, j),
-                2 | 3 => inverse_of::<N, 2>(above, this, factors, j),
-                _ => inverse_of::<N, 4>(above, this, factors, j),
-            };
-        }
-        this[i] = scale;
     }
 }
 
-/// `C` elements of this row of the inverse from `j` (an even number) on; how many they are.
+/// `R` rows of the inverse from `i` (an even number) on.
 #[inline(always)]
-fn inverse_of<N: Number, const C: usize>(above: &[N], this: &mut [N], factors: &[N], j: usize) -> usize {
-    let i = factors.len();
-    let mut sums = [N::of(0.0); C];
-    for k in (j..i - i % 2).step_by(2) {
-        let (p, q) = (factors[k], factors[k + 1]);
-        let (one, two) = (&above[row(k)..row(k + 1)], &above[row(k + 1)..row(k + 2)]);
-        if k >= j + C {
-            let (one, two) = (&one[j..j + C], &two[j..j + C]);
-            for c in 0..C {
-                sums[c] = sums[c] + (p * one[c] + q * two[c]);
-            }
+fn invert_rows<N: Number, const R: usize>(c: &[N], i: usize, inverse: &mut [N]) {
+    let (above, these) = inverse.split_at_mut(row(i));
+    let (mut rows, mut scales) = ([&c[..0]; R], [N::of(0.0); R]);
+    for r in 0..R {
+        rows[r] = &c[row(i + r)..row(i + r + 1)];
+        scales[r] = rows[r][i + r].inverse();
+    }
+    let mut j = 0;
+    while j < i {
+        j += if j + 4 <= i {
+            inverse_of::<N, R, 4>(above, these, rows, scales, j)
         } else {
-            // These rows end within the block.
-            for c in 0..C.min(k + 2 - j) {
-                let second = q * two[j + c];
-                sums[c] = sums[c] + if j + c <= k { p * one[j + c] + second } else { second };
+            inverse_of::<N, R, 2>(above, these, rows, scales, j)
+        };
+    }
+    these[i] = scales[0];
+    if R == 2 {
+        these[i + 1 + i] = N::of(0.0).less(rows[1][i], scales[0]) * scales[1];
+        these[i + 1 + i + 1] = scales[1];
+    }
+}
+
+/// `C` elements from `j` on of the first row of these and, if there are two, of the second; how many they are in a row.
+#[inline(always)]
+fn inverse_of<N: Number, const R: usize, const C: usize>(
+    above: &[N],
+    these: &mut [N],
+    rows: [&[N]; R],
+    scales: [N; R],
+    j: usize,
+) -> usize {
+    let i = rows[0].len() - 1;
+    let last = rows[R - 1][i];
+    let mut sums = [[N::of(0.0); C]; R];
+    // The first rows end within the block.
+    for k in j..j + C - 1 {
+        let this = &above[row(k)..row(k + 1)];
+        for r in 0..R {
+            for c in 0..=k - j {
+                sums[r][c] = sums[r][c].less(rows[r][k], this[j + c]);
             }
         }
     }
-    if i % 2 == 1 {
-        let last = &above[row(i - 1)..row(i)];
-        for c in 0..C.min(i - j) {
-            sums[c] = sums[c] + factors[i - 1] * last[j + c];
+    let full = j + C - 1;
+    let rows: [&[N]; R] = rows.map(|row| &row[full..i]);
+    let mut at = row(full) + j;
+    for k in 0..i - full {
+        let xs: &[N; C] = of(above, at);
+        at += full + k + 1;
+        for r in 0..R {
+            for c in 0..C {
+                sums[r][c] = sums[r][c].less(rows[r][k], xs[c]);
+            }
         }
     }
-    this[j..j + C].copy_from_slice(&sums);
+    for c in 0..C {
+        these[j + c] = sums[0][c] * scales[0];
+    }
+    if R == 2 {
+        for c in 0..C {
+            these[i + 1 + j + c] = sums[1][c].less(last, these[j + c]) * scales[1];
+        }
+    }
     C
+}
+
+/// So many elements from here on.
+#[inline(always)]
+fn of<N, const C: usize>(row: &[N], from: usize) -> &[N; C] {
+    row[from..].first_chunk().expect("a block ends with its row at the latest")
 }
 
 /// Writes `M'M` of a lower triangular `M`.
@@ -160,26 +193,19 @@ fn gram_of<N: Number, const C: usize>(m: &[N], d: usize, product: &mut [N], i: u
     let mut sums = [[N::of(0.0); C]; 2];
     let (one, two) = (&m[row(i)..row(i + 1)], &m[row(i + 1)..row(i + 2)]);
     for c in 0..C {
-        let below = two[i] * two[j + c];
         // What lies above the diagonal is computed with the rest and not written.
-        sums[0][c] = if j + c <= i { one[i] * one[j + c] + below } else { below };
+        let first = if j + c <= i { one[i] * one[j + c] } else { N::of(0.0) };
+        sums[0][c] = first.plus(two[i], two[j + c]);
         sums[1][c] = two[i + 1] * two[j + c];
     }
-    for k in (i + 2..d - d % 2).step_by(2) {
-        let (one, two) = (&m[row(k)..row(k + 1)], &m[row(k + 1)..row(k + 2)]);
-        let (xs, ys) = (&one[j..j + C], &two[j..j + C]);
-        for r in 0..2 {
-            let (p, q) = (one[i + r], two[i + r]);
-            for c in 0..C {
-                sums[r][c] = sums[r][c] + (p * xs[c] + q * ys[c]);
-            }
-        }
-    }
-    if d % 2 == 1 {
-        let last = &m[row(d - 1)..row(d)];
+    let mut at = row(i + 2);
+    for k in i + 2..d {
+        let this = &m[at..];
+        at += k + 1;
+        let (ps, xs): (&[N; 2], &[N; C]) = (of(this, i), of(this, j));
         for r in 0..2 {
             for c in 0..C {
-                sums[r][c] = sums[r][c] + last[i + r] * last[j + c];
+                sums[r][c] = sums[r][c].plus(ps[r], xs[c]);
             }
         }
     }
@@ -244,14 +270,9 @@ mod tests {
     /// The plain forms, by the definition, element by element in the same order.
     fn plainly(a: &[f64], d: usize) -> [Vec<f64>; 3] {
         let mut c = a.to_vec();
-        let pairs = |upto: usize, of: &dyn Fn(usize) -> f64| {
-            let two = |k: usize| if k + 1 < upto { of(k) + of(k + 1) } else { of(k) };
-            (0..upto).step_by(2).map(two).collect::<Vec<_>>()
-        };
         for j in 0..d {
             for i in j..d {
-                let taken = pairs(j, &|k| c[row(i) + k] * c[row(j) + k]);
-                let left = taken.into_iter().fold(c[row(i) + j], |left, taken| left - taken);
+                let left = (0..j).fold(c[row(i) + j], |left, k| left.less(c[row(i) + k], c[row(j) + k]));
                 c[row(i) + j] = if i == j { left.sqrt() } else { left * (1.0 / c[row(j) + j]) };
             }
         }
@@ -259,16 +280,16 @@ mod tests {
         for i in 0..d {
             let scale = 1.0 / c[row(i) + i];
             for j in 0..i {
-                let there = |k: usize| if k < j { 0.0 } else { -(c[row(i) + k] * scale) * inverse[row(k) + j] };
-                inverse[row(i) + j] = pairs(i, &there).into_iter().fold(0.0, |sum, pair| sum + pair);
+                inverse[row(i) + j] =
+                    (j..i).fold(0.0, |sum: f64, k| sum.less(c[row(i) + k], inverse[row(k) + j])) * scale;
             }
             inverse[row(i) + i] = scale;
         }
         let mut gram = vec![0.0; packed(d)];
         for i in 0..d {
             for j in 0..=i {
-                let there = |k: usize| if k < i { 0.0 } else { inverse[row(k) + i] * inverse[row(k) + j] };
-                gram[row(i) + j] = pairs(d, &there).into_iter().fold(0.0, |sum, pair| sum + pair);
+                let first = inverse[row(i) + i] * inverse[row(i) + j];
+                gram[row(i) + j] = (i + 1..d).fold(first, |sum, k| sum.plus(inverse[row(k) + i], inverse[row(k) + j]));
             }
         }
         [c, inverse, gram]
@@ -285,9 +306,9 @@ mod tests {
             let Self(a, d) = self;
             let mut c = a.to_vec();
             let zeros = vec![N::of(0.0); packed(d)];
-            let (mut inverse, mut product, mut factors) = (zeros.clone(), zeros.clone(), zeros[..d].to_vec());
+            let (mut inverse, mut product) = (zeros.clone(), zeros);
             assert!(cholesky(&mut c, d));
-            invert_lower(&c, d, &mut inverse, &mut factors);
+            invert_lower(&c, d, &mut inverse);
             gram(&inverse, d, &mut product);
             [c, inverse, product]
         }
