@@ -7,6 +7,7 @@ pub mod gate;
 pub mod index;
 #[expect(unsafe_code, reason = "vector instructions, measured and kept in one folder")]
 mod kernels;
+mod planes;
 pub mod quantised;
 pub mod space;
 pub mod standing;

@@ -24,6 +24,9 @@ use crate::cache::key::Key;
 /// Nearest entries that are looked at.
 const LOOKED_AT: usize = 4;
 
+/// What the index is asked for at least: [`LEAST_SIMILARITY`], and four times what a cosine of one byte a number errs.
+const LEAST_ABOUT: f32 = LEAST_SIMILARITY as f32 - 0.01;
+
 /// Oldest entries among which one is chosen to make room.
 const LOOKED_OVER: usize = 32;
 
@@ -102,7 +105,7 @@ pub struct Looked {
 
 #[derive(Debug)]
 struct Held {
-    prompt: Prompt,
+    prompt: Arc<Prompt>,
     evidence: Evidence,
     /// Of how many misses it was the likeliest candidate.
     times: u32,
@@ -226,28 +229,36 @@ impl Space {
         settings: &SemanticConfig,
         now: Timestamp,
     ) -> Looked {
-        let near = self.index.nearest(vector, LOOKED_AT);
+        let near = self.index.nearest(vector, LOOKED_AT, LEAST_ABOUT);
         let mut inner = self.inner.lock();
         let state = inner.standing.now(settings, now);
+        let held = near.iter().filter_map(|near| Some((near.id, Arc::clone(&inner.held.get(&near.id)?.prompt))));
+        let held: Vec<(u32, Arc<Prompt>)> = held.collect();
+        // What takes longest, the vetoes, nobody else waits for.
+        drop(inner);
         let mut looked = Looked { state, candidate: None, veto: None };
-        let rule = Rule::for_wrong_share(settings.max_wrong.unwrap_or(0.0));
-        let mut found: Vec<(f64, &Held)> = near
+        let mut found: Vec<(f64, u32, &Prompt)> = held
             .iter()
-            .filter_map(|near| inner.held.get(&near.id))
-            .map(|held| (held.prompt.vector.cosine(vector), held))
-            .filter(|(similarity, _)| *similarity >= LEAST_SIMILARITY)
+            .map(|(number, prompt)| (prompt.vector.cosine(vector), *number, prompt.as_ref()))
+            .filter(|(similarity, ..)| *similarity >= LEAST_SIMILARITY)
             .collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        found.retain(|(_, held)| match veto(&held.prompt.text, text) {
+        found.retain(|(_, _, prompt)| match veto(&prompt.text, text) {
             Some(veto) => {
                 looked.veto.get_or_insert(veto);
                 false
             }
             None => true,
         });
-        let candidates = found.iter().map(|(similarity, held)| {
-            let Prompt { key, made, distinct, .. } = held.prompt;
-            ((*similarity, key, made), &held.evidence, *similarity, distinct)
+        if found.is_empty() {
+            return looked;
+        }
+        let rule = Rule::for_wrong_share(settings.max_wrong.unwrap_or(0.0));
+        let mut inner = self.inner.lock();
+        // One that went meanwhile is none. Numbers are not used again.
+        let candidates = found.into_iter().filter_map(|(similarity, number, prompt)| {
+            let evidence = &inner.held.get(&number)?.evidence;
+            Some(((similarity, prompt.key, prompt.made), evidence, similarity, prompt.distinct))
         });
         looked.candidate = inner.prior.likeliest(candidates).map(|((similarity, key, made), right)| {
             let serves = rule.serves(similarity, right, uniform);
@@ -289,7 +300,7 @@ impl Space {
         }
         inner.next = inner.next.wrapping_add(1);
         inner.numbers.insert(prompt.key, number);
-        inner.held.insert(number, Held { prompt, evidence: Evidence::default(), times: 0, uses: 0 });
+        inner.held.insert(number, Held { prompt: Arc::new(prompt), evidence: Evidence::default(), times: 0, uses: 0 });
         true
     }
 
