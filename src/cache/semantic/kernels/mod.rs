@@ -34,9 +34,12 @@ pub enum Unit {
 
 impl Unit {
     /// The units of this processor, the fastest first. Never empty: the loop always works.
+    ///
+    /// AVX2 stands before AVX-512, which is faster only in what the caches hold: it reads two blocks side by side, and
+    /// memory serves one stream faster (among a million rows in half the time).
     #[must_use]
     pub fn available() -> Vec<Self> {
-        [Self::Avx512Vnni, Self::Avx2, Self::Neon, Self::Scalar].into_iter().filter(|unit| unit.is_there()).collect()
+        [Self::Avx2, Self::Avx512Vnni, Self::Neon, Self::Scalar].into_iter().filter(|unit| unit.is_there()).collect()
     }
 
     /// The fastest unit of this processor.
