@@ -2,10 +2,19 @@
 //!
 //! Two things hold a budget. A **purse**, filled at the budget's rate up to a credit and emptied by what answers cost:
 //! a candidate is eligible only while the purse holds its dearest likely answer, so spending never passes
-//! `start + rate x time`, whatever comes in whatever order, but for answers dearer than that. And a **price of money**,
-//! `nu <- clip(nu + .1 (min(c / (.98 B), 20) - 1), 0, 200)` after every request, `c` what it cost and `B` what it was allowed:
-//! it rises while more is spent than comes in, so that the purse is seldom what decides. A dollar then counts
-//! `nu x .01 / B` of quality, above what it counts to the caller.
+//! `start + rate x time`, whatever comes in whatever order, but for answers dearer than that. And a **price of money**
+//! `nu`, that every request moves by `.1 (min(c / (a B), 20) - 1)`, `c` what it cost and `B` what it was allowed: it
+//! rises while more is spent than comes in, so that the purse is seldom what decides. A dollar then counts `nu x .01 / B`
+//! of quality, above what it counts to the caller.
+//!
+//! Below 1 the price moves by so much of *itself*: mirror descent on the dual, its map the identity above 1 and the
+//! logarithm below (Balseiro, Lu, Mirrokni). Where the budget buys nearly all that is wanted the right price is small,
+//! and one dear answer would move it by more than itself; of the cheap ones after it, those that met the floor at 0
+//! would be forgotten, and with them what they left over. Moved by shares of itself it meets no floor: only a policy
+//! that has no use for the money brings it there.
+//!
+//! The share `a` of what comes in that is spent is .9 where the purse is empty and 1 where it is full. So what a surprise
+//! or a beginning has taken comes back: an empty purse leaves only the cheapest to choose from, whatever the price says.
 //!
 //! Turned round, the same loop keeps a quality; see [`Guard::worth`](super::safety::Guard::worth).
 //!
@@ -21,15 +30,17 @@ use crate::base::{Timestamp, Usd};
 
 /// Step of the price of money.
 const STEP: f64 = 0.1;
-/// Share of the budget that is aimed at: what is left over is for surprises.
-const AIM: f64 = 0.98;
+/// Share of what comes in that is put aside while the purse is empty; in proportion less, the fuller it is.
+const PUT_ASIDE: f64 = 0.1;
 /// Quality that one request's budget weighs at a price of 1.
 const SCALE: f64 = 0.01;
-/// Greatest price of money.
-const DEAREST: f64 = 200.0;
+/// Least and greatest price of money. At the least, an answer that costs ten times what it is allowed counts a
+/// thousandth of quality.
+const PRICES: (f64, f64) = (0.01, 200.0);
 /// An answer is not counted as more than so many requests' budgets in the price.
 const SURPRISE: f64 = 20.0;
-/// How quickly the allowance of one request follows the traffic, where the budget is one of time.
+/// How quickly the allowance of one request follows the traffic, where the budget is one of time. Before it has seen so
+/// many that this is slow, it is their mean.
 const FOLLOW: f64 = 0.02;
 
 /// How fast money comes in.
@@ -80,6 +91,13 @@ pub fn per_usd(price: f64, allowed: Usd) -> f64 {
     if allowed.0 > 0.0 { price * SCALE / allowed.0 } else { 0.0 }
 }
 
+/// A price moved by this much; see the module.
+fn moved(price: f64, by: f64) -> f64 {
+    let place = if price < 1.0 { price.ln() } else { price - 1.0 } + by;
+    let price = if place < 0.0 { place.exp() } else { 1.0 + place };
+    price.clamp(PRICES.0, PRICES.1)
+}
+
 /// Where a budget stands: all that its pacer is made from again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
@@ -112,23 +130,21 @@ pub struct Pacer {
     came: f64,
     /// Held back for requests on their way.
     held: f64,
+    /// Requests that the allowance has followed.
+    followed: u32,
 }
 
 impl Pacer {
-    /// A budget that begins now with a full purse.
+    /// A budget that begins now with a full purse. One a request begins with a price of 1, as if it bound a little; of one
+    /// of time nobody knows yet what a request is allowed, so money counts as good as nothing at first.
     #[must_use]
     pub fn new(rate: Rate, credit: Usd, now: Timestamp) -> Self {
-        let allowed = match rate {
-            Rate::PerRequest(usd) => usd.0,
-            Rate::PerHour(usd) => usd.0 / 3600.0,
+        let (allowed, price) = match rate {
+            Rate::PerRequest(usd) => (usd.0, 1.0),
+            Rate::PerHour(usd) => (usd.0 / 3600.0, PRICES.0),
         };
-        Self { rate, credit: credit.0, purse: credit.0, price: 0.0, allowed, filled: now, came: 0.0, held: 0.0 }
-    }
-
-    /// Starts with this price of money: one that a list of prices, or what was before, makes likely.
-    #[must_use]
-    pub fn with_price(self, price: f64) -> Self {
-        Self { price: price.clamp(0.0, DEAREST), ..self }
+        let (credit, purse) = (credit.0, credit.0);
+        Self { rate, credit, purse, price, allowed, filled: now, came: 0.0, held: 0.0, followed: 0 }
     }
 
     /// The price of money now; what a restart goes on with.
@@ -140,8 +156,9 @@ impl Pacer {
     /// A budget that goes on from where it stood. Nothing is on its way.
     #[must_use]
     pub fn resumed(rate: Rate, credit: Usd, standing: Standing) -> Self {
-        let fresh = Self::new(rate, credit, standing.at).with_price(standing.price);
-        Self { purse: standing.purse.0.min(credit.0), allowed: standing.allowed.0, ..fresh }
+        let fresh = Self::new(rate, credit, standing.at);
+        let price = standing.price.clamp(PRICES.0, PRICES.1);
+        Self { purse: standing.purse.0.min(credit.0), price, allowed: standing.allowed.0, followed: u32::MAX, ..fresh }
     }
 
     /// Where it stands, as of the last time it was asked.
@@ -210,13 +227,28 @@ impl Pacer {
         self.release(held);
         self.purse -= cost.0;
         if matches!(self.rate, Rate::PerHour(_)) {
-            self.allowed += FOLLOW * (self.came - self.allowed);
+            self.followed = self.followed.saturating_add(1);
+            self.allowed += FOLLOW.max(1.0 / f64::from(self.followed)) * (self.came - self.allowed);
         }
         self.came = 0.0;
         if self.allowed > 0.0 {
-            let spent = (cost.0 / (AIM * self.allowed)).min(SURPRISE);
-            self.price = (self.price + STEP * (spent - 1.0)).clamp(0.0, DEAREST);
+            let aim = (1.0 - PUT_ASIDE * self.lacking()) * self.allowed;
+            let spent = (cost.0 / aim).min(SURPRISE);
+            self.price = moved(self.price, STEP * (spent - 1.0));
         }
+    }
+
+    /// Something was paid for this much that nobody chose; `held` is what was held back for it. It leaves the less for
+    /// what is chosen, and says nothing of the price that the choices need.
+    pub fn take(&mut self, cost: Usd, held: Usd) {
+        self.release(held);
+        self.purse -= cost.0;
+        self.came = (self.came - cost.0).max(0.0);
+    }
+
+    /// What of the purse is empty, 0 to 1.
+    fn lacking(&self) -> f64 {
+        if self.credit > 0.0 { (1.0 - self.purse / self.credit).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
@@ -285,6 +317,78 @@ mod tests {
         let used = spent / (4.0 * 4_000.0);
         assert!((0.97..=1.013).contains(&used), "{used}");
         assert!((1_250..1_400).contains(&dear), "{dear}");
+    }
+
+    /// Cheap answers cost a third of what a request is allowed, dear ones eight times as much and are this much better;
+    /// what was spent of the budget, and how much dearer money was at the end than at its least.
+    fn spent_where_the_budget_buys_nearly_all(gain: impl Fn(u64) -> f64) -> (f64, f64) {
+        let mut pacer = Pacer::new(Rate::PerRequest(Usd(1.0)), Usd(100.0), Timestamp(0));
+        let mut spent = 0.0;
+        for t in 0..10_000 {
+            let pace = pacer.pace(Timestamp(t));
+            let dear = gain(t) > pace.per_usd * 7.67 && pacer.has(Usd(8.0));
+            let cost = if dear { 8.0 } else { 0.33 };
+            pacer.settle(Usd(cost), Usd(0.0));
+            spent += cost;
+        }
+        (spent / 10_000.0, pacer.price() / PRICES.0)
+    }
+
+    #[test]
+    fn money_is_not_left_over_because_one_dear_answer_moves_the_price_beyond_what_it_is_worth() {
+        // One in five is better by .005 to .015: at a price near .1 the budget pays for half of them.
+        let gain = |t| {
+            let better = Seed(t).uniform("better") < 0.2;
+            if better { 0.005 + 0.01 * Seed(t).uniform("by") } else { -0.01 }
+        };
+        let (spent, _) = spent_where_the_budget_buys_nearly_all(gain);
+        assert!((0.97..=1.01).contains(&spent), "{spent}");
+        let (spent, price) = spent_where_the_budget_buys_nearly_all(|_| -0.01);
+        assert!(spent < 0.34 && price < 1.01, "what nobody wants is not bought: {spent} at {price}");
+    }
+
+    #[test]
+    fn an_empty_purse_fills_again() {
+        let mut pacer = Pacer::new(Rate::PerRequest(Usd(1.0)), Usd(100.0), Timestamp(0));
+        pacer.settle(Usd(100.0), Usd(0.0));
+        for t in 0..4_000 {
+            let pace = pacer.pace(Timestamp(t));
+            // What costs three times what is allowed is worth a price of 5, more or less.
+            let gain = 0.1 + 0.05 * (Seed(t).uniform("prompt") - 0.5);
+            let dear = gain > pace.per_usd * 2.0 && pacer.has(Usd(3.0));
+            pacer.settle(Usd(if dear { 3.0 } else { 0.5 }), Usd(0.0));
+        }
+        assert!(pacer.has(Usd(80.0)), "{:?}", pacer.standing());
+    }
+
+    #[test]
+    fn what_nobody_chose_leaves_less_for_what_is_chosen_and_moves_no_price() {
+        let mut pacer = Pacer::new(Rate::PerHour(Usd(3600.0)), Usd(100.0), Timestamp(0));
+        let mut second = 0;
+        let mut seconds = |count: u64| {
+            second += count;
+            Timestamp(second * 1_000_000)
+        };
+        for _ in 0..400 {
+            pacer.pace(seconds(1));
+            let before = pacer.price();
+            pacer.hold(Usd(0.4));
+            pacer.take(Usd(0.4), Usd(0.4));
+            assert_eq!((pacer.price(), pacer.standing().held), (before, Usd(0.0)));
+            pacer.pace(seconds(1));
+            pacer.settle(Usd(1.0), Usd(0.0));
+        }
+        assert!((pacer.standing().allowed.0 - 1.6).abs() < 0.01, "{:?}", pacer.standing());
+    }
+
+    #[test]
+    fn the_allowance_of_a_request_is_soon_that_of_the_traffic() {
+        let mut pacer = Pacer::new(Rate::PerHour(Usd(3600.0)), Usd(100.0), Timestamp(0));
+        for minute in 1..=5 {
+            pacer.pace(Timestamp(minute * 60_000_000));
+            pacer.settle(Usd(1.0), Usd(0.0));
+        }
+        assert!((pacer.standing().allowed.0 - 60.0).abs() < 1e-9, "{:?}", pacer.standing());
     }
 
     #[test]

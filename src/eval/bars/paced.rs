@@ -17,6 +17,8 @@ const BUDGETS: [f64; 3] = [3.0e-4, 6.6e-4, 1.9e-3];
 const CREDIT: f64 = 100.0;
 /// What is known of an arm's cost before it is played: its mean, worth so many answers.
 const LISTED: f64 = 20.0;
+/// Standard deviations from an arm's mean cost to the most that an answer of it is likely to cost.
+const LIKELY: f64 = 2.0;
 
 /// What a pass under a budget brought.
 struct Pass {
@@ -35,6 +37,7 @@ pub fn bars(table: &Table, effort: Effort<'_>) -> Vec<Bar> {
     let (n, k) = (table.len(), table.models.len());
     let (cost, score) = (cost.mapv(f64::from), table.score.mapv(f64::from));
     let listed: Vec<f64> = (0..k).map(|arm| cost.column(arm).sum() / n as f64).collect();
+    let likely: Vec<f64> = (0..k).map(|arm| listed[arm] + LIKELY * cost.column(arm).std(0.0)).collect();
     let point = |arm: usize| Point { cost: listed[arm], quality: score.column(arm).sum() / n as f64 };
     let mixes = Hull::above((0..k).map(point));
     let mut bars = Vec::new();
@@ -49,8 +52,9 @@ pub fn bars(table: &Table, effort: Effort<'_>) -> Vec<Bar> {
                     let pace = pacer.pace(Timestamp(t as u64));
                     let means: Vec<f64> = expected.iter().map(|(sum, rows)| sum / rows).collect();
                     let purse = pace.purse.map_or(f64::INFINITY, |purse| purse.0);
-                    // The dearest that this answer can be is known here, as it is where answers have a cap.
-                    let open: Vec<bool> = (0..k).map(|arm| cost[[row, arm]] <= purse).collect();
+                    // An arm is open while the purse holds what it likely costs at most, not what this answer of it
+                    // would cost, which nobody knows; but no answer is dearer than the purse, as where it has a cap.
+                    let open: Vec<bool> = (0..k).map(|arm| likely[arm].max(cost[[row, arm]]) <= purse).collect();
                     let penalty: Vec<f64> = means.iter().map(|mean| pace.per_usd * mean).collect();
                     let context = x.row(row).to_vec();
                     if !open.contains(&true) {

@@ -1,4 +1,4 @@
-//! So many dollars a request: does the pacer hold, and is what it buys better than a fixed mix at the money spent?
+//! So many dollars a request: does the served pacer hold, and is what it buys better than a fixed mix at the money spent?
 //!
 //! Policies know the training part of a split; its test part comes as a stream.
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::trained::Pupil;
 use super::world::World;
-use crate::base::Seed;
+use crate::base::{Seed, Timestamp, Usd};
 use crate::eval::crew::spread;
 use crate::eval::exam::{Spread, interval};
 use crate::eval::metrics::pair::quantile;
@@ -15,13 +15,9 @@ use crate::eval::metrics::{Hull, Point, Sweep};
 use crate::eval::offline::Effort;
 use crate::eval::routers::Outcomes;
 use crate::eval::table::Table;
+use crate::policy::pacer::{Pace, Pacer, Rate, Standing};
 use crate::policy::{OnlinePolicy, Round, draw};
 
-/// Step of the price of money, and how much of it one budget's worth of cost weighs in quality.
-const STEP: f64 = 0.05;
-const SCALE: f64 = 0.01;
-/// Greatest price of money.
-const DEAREST: f64 = 200.0;
 /// Requests' worth of budget at hand at the start, and at most saved up.
 const START: f64 = 3.0;
 const SAVED: f64 = 100.0;
@@ -49,25 +45,6 @@ pub struct BudgetRow {
     pub interval: (f64, f64),
     /// What the zero router and the oracle reach at the budget, all rows.
     pub lines: (f64, f64),
-}
-
-/// A price of money that rises while more than the budget is spent and falls while less is, and a purse that opens an
-/// arm only while it can pay for a dear answer of it.
-struct Pacer {
-    budget: f64,
-    price: f64,
-    purse: f64,
-}
-
-impl Pacer {
-    fn penalty(&self, cost: f64) -> f64 {
-        self.price * cost / self.budget * SCALE
-    }
-
-    fn spend(&mut self, cost: f64) {
-        self.price = (self.price + STEP * ((cost / self.budget).min(20.0) - 1.0)).clamp(0.0, DEAREST);
-        self.purse = (self.purse - cost + self.budget).min(SAVED * self.budget);
-    }
 }
 
 /// What chooses under the pacer.
@@ -156,7 +133,11 @@ struct Game<'a> {
 
 impl Game<'_> {
     fn run(&self, mut player: Player<'_>) -> Run {
-        let mut pacer = Pacer { budget: self.budget, price: 0.0, purse: START * self.budget };
+        let mut pacer = {
+            let (rate, credit) = (Rate::PerRequest(Usd(self.budget)), Usd(SAVED * self.budget));
+            let standing = Pacer::new(rate, credit, Timestamp(0)).standing();
+            Pacer::resumed(rate, credit, Standing { purse: Usd((START - 1.0) * self.budget), ..standing })
+        };
         let listed = self.known.mean_cost();
         let upper: Vec<f64> = self
             .known
@@ -176,17 +157,18 @@ impl Game<'_> {
         let cheapest = (1..listed.len()).fold(0, |best, arm| if listed[arm] < listed[best] { arm } else { best });
         let (mut quality, mut spent, mut overshoot) = (0.0, 0.0, f64::NEG_INFINITY);
         for (t, row) in self.rows.iter().enumerate() {
-            let open: Vec<bool> = (0..listed.len()).map(|arm| arm == cheapest || upper[arm] <= pacer.purse).collect();
+            let Pace { per_usd, .. } = pacer.pace(Timestamp(t as u64));
+            let open: Vec<bool> = (0..listed.len()).map(|arm| arm == cheapest || pacer.has(Usd(upper[arm]))).collect();
             let arm = match &mut player {
                 Player::Online(policy) => {
-                    let penalty: Vec<f64> = listed.iter().map(|cost| pacer.penalty(*cost)).collect();
+                    let penalty: Vec<f64> = listed.iter().map(|cost| per_usd * cost).collect();
                     let x = self.world.context(t);
                     let probabilities = policy.score(&Round { x: &x, open: &open, penalty: &penalty });
                     draw(&probabilities, Seed(u64::from(self.number) << 32 | t as u64).uniform("arm"))
                 }
                 Player::Offline(expected) => {
                     let cost = |arm: usize| expected.cost.as_ref().map_or(listed[arm], |cost| cost[[*row, arm]]);
-                    let utility = |arm: usize| expected.score[[*row, arm]] - pacer.penalty(cost(arm));
+                    let utility = |arm: usize| expected.score[[*row, arm]] - per_usd * cost(arm);
                     let better = |best: usize, arm: usize| if utility(arm) > utility(best) { arm } else { best };
                     (0..listed.len()).filter(|arm| open[*arm]).fold(cheapest, better)
                 }
@@ -194,9 +176,9 @@ impl Game<'_> {
             let paid = self.test.cost.as_ref().map_or(0.0, |cost| cost[[*row, arm]]);
             let got = self.test.score[[*row, arm]];
             if let Player::Online(policy) = &mut player {
-                policy.update(&self.world.context(t), arm, got, pacer.penalty(paid));
+                policy.update(&self.world.context(t), arm, got, per_usd * paid);
             }
-            pacer.spend(paid);
+            pacer.settle(Usd(paid), Usd::ZERO);
             quality += got;
             spent += paid;
             if t + 1 >= SETTLED {

@@ -110,8 +110,9 @@ async fn spending_stays_within_the_rate_and_the_credit_whatever_comes_in_whateve
     house.gateway.drained().await;
     let spent: f64 = house.completed().await.iter().filter_map(|end| Some(end.cost_usd?.get())).sum();
     let came = house.now().since(begun).as_secs_f64() * 31.0 / 3600.0;
-    // Seven may be on their way at once; if the others are all refused before the first of them is settled, that is all.
-    assert!(spent > 2.5 && spent <= 5.0 + came + 1e-9, "{spent} of {}", 5.0 + came);
+    // Of the dearest six may be on their way at once; if all others are refused before the first of them is settled, and
+    // all six are cheap, that is all.
+    assert!(spent > 2.3 && spent <= 5.0 + came + 1e-9, "{spent} of {}", 5.0 + came);
 }
 
 #[tokio::test]
