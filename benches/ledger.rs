@@ -113,7 +113,7 @@ fn decided(n: u64) -> Decided {
         asked: "auto".to_owned(),
         features: Features {
             context: Context { schema: "bench/1".into(), x, origin: Origin::Encoder },
-            needs: Needs { capabilities: Vec::new(), prompt_tokens: 120, max_tokens: Some(512) },
+            needs: Needs { prompt_tokens: 120, max_tokens: Some(512), ..Needs::default() },
             intent: None,
             complexity: Some(0.4),
             language: Some("eng".to_owned()),

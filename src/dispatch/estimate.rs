@@ -15,17 +15,19 @@ const PER_MESSAGE: u64 = 4;
 /// Bytes of reasoning to a token; its text is not kept.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// Fills in what is not reported. OpenAI's newest vocabulary stands in for all.
+/// Fills in what is not reported. OpenAI's newest vocabulary stands in for all, and the first choice for every other:
+/// theirs are not kept.
 pub(super) fn fill(reported: Option<Usage>, endpoint: Endpoint, body: &Bytes, said: &Assembly) -> Usage {
     let mut usage = reported.unwrap_or_default();
-    usage.prompt_tokens = usage.prompt_tokens.or_else(|| prompt(endpoint, body));
-    usage.completion_tokens = usage.completion_tokens.or_else(|| Some(completion(said)));
+    let request = ChatRequest::parse(endpoint, body.clone()).ok();
+    usage.prompt_tokens = usage.prompt_tokens.or_else(|| request.as_ref().map(prompt));
+    let choices = request.map_or(1, |request| u64::from(request.view.n.max(1)));
+    usage.completion_tokens = usage.completion_tokens.or_else(|| Some(choices * completion(said)));
     usage
 }
 
-fn prompt(endpoint: Endpoint, body: &Bytes) -> Option<u64> {
-    let request = ChatRequest::parse(endpoint, body.clone()).ok()?;
-    Some(tokens(&request.view.text()) + PER_MESSAGE * request.view.messages.len() as u64)
+fn prompt(request: &ChatRequest) -> u64 {
+    tokens(&request.view.text()) + PER_MESSAGE * request.view.messages.len() as u64
 }
 
 fn completion(said: &Assembly) -> u64 {
@@ -53,6 +55,15 @@ mod tests {
         let short = tokens(&"points and switches ".repeat(1000));
         let long = tokens(&"points and switches ".repeat(100_000));
         assert!(long.abs_diff(100 * short) < short, "{short} {long}");
+    }
+
+    #[test]
+    fn every_choice_is_paid_for() {
+        let mut said = Assembly::default();
+        said.read(None, br#"{"choices":[{"delta":{"content":"hello world"}}]}"#).expect("a chunk");
+        let body = Bytes::from_static(br#"{"model":"a","n":3,"messages":[{"role":"user","content":"hello"}]}"#);
+        let usage = fill(None, Endpoint::ChatCompletions, &body, &said);
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (Some(5), Some(6)));
     }
 
     #[test]

@@ -30,14 +30,32 @@ use crate::embed::Origin;
 pub const CONTEXT: usize = 33;
 
 /// What a deployment must be able to do for this request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Abilities the request uses.
     pub capabilities: Vec<Capability>,
     /// Estimated tokens of the prompt, everything included.
     pub prompt_tokens: u32,
-    /// The caller's cap on the answer, if any.
+    /// The caller's cap on the answer (on each, of several choices), if any.
     pub max_tokens: Option<u32>,
+    /// How many choices the answer is to have.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub choices: u32,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { capabilities: Vec::new(), prompt_tokens: 0, max_tokens: None, choices: one() }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+const fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// One intent and how likely it is.

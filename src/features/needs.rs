@@ -42,7 +42,7 @@ pub fn needs(request: &ChatRequest) -> Needs {
     need(view.n > 1, Capability::ManyChoices);
     need(request.endpoint == Endpoint::Completions, Capability::LegacyCompletions);
     let prompt_tokens = u32::try_from(prompt_tokens(view)).unwrap_or(u32::MAX);
-    Needs { capabilities, prompt_tokens, max_tokens: view.max_tokens }
+    Needs { capabilities, prompt_tokens, max_tokens: view.max_tokens, choices: view.n.max(1) }
 }
 
 /// Estimated tokens of the whole prompt. The cost is bounded: texts share one budget of exact counting, and what
@@ -66,6 +66,14 @@ fn prompt_tokens(view: &View) -> usize {
         meter.add(&schema.to_string());
     }
     frames.saturating_add(meter.total())
+}
+
+/// Tokens of these texts together, in the vocabulary of this model, at a bounded cost.
+#[must_use]
+pub fn tokens_of<'a>(texts: impl Iterator<Item = &'a str>, model: &str) -> usize {
+    let mut meter = Meter { vocabulary: Vocabulary::of(model), counted: (0, 0), owed: 0 };
+    texts.for_each(|text| meter.add(text));
+    meter.total()
 }
 
 /// Counts texts until the budget is spent, then estimates.

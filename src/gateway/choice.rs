@@ -126,6 +126,7 @@ pub(super) fn choose(
             context: &features.context,
             prompt_tokens: features.needs.prompt_tokens,
             max_tokens: features.needs.max_tokens,
+            choices: features.needs.choices,
             preferences: &preferences,
             pace,
         };

@@ -21,6 +21,7 @@ pub(super) struct Case {
     at: Timestamp,
     context: Context,
     prompt_tokens: u32,
+    choices: u32,
     arms: Vec<Arm>,
     /// How it ended, once it has.
     end: Option<End>,
@@ -83,6 +84,7 @@ impl Case {
                 None => decided.features.context.clone(),
             },
             prompt_tokens: decided.features.needs.prompt_tokens,
+            choices: decided.features.needs.choices,
             arms: decided.arms.iter().map(arm).collect(),
             end: None,
             scores: BTreeMap::new(),
@@ -190,6 +192,7 @@ impl Case {
                 deployment: &attempt.deployment,
                 model,
                 prompt_tokens: self.prompt_tokens,
+                choices: self.choices,
                 usage: if whole { attempt.usage.as_ref() } else { None },
                 first_token_ms: if timed { attempt.first_token_ms } else { None },
                 total_ms: if timed && whole { Some(attempt.total_ms) } else { None },

@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn needs() -> Needs {
-        Needs { capabilities: vec![Capability::Tools], prompt_tokens: 300, max_tokens: Some(400) }
+        Needs { capabilities: vec![Capability::Tools], prompt_tokens: 300, max_tokens: Some(400), ..Needs::default() }
     }
 
     fn busy(of: &[(&str, u32)]) -> Availability {

@@ -227,8 +227,10 @@ pub struct Ask<'a> {
     pub context: &'a Context,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
-    /// Cap on the answer's tokens.
+    /// Cap on the answer's tokens, those of one choice.
     pub max_tokens: Option<u32>,
+    /// How many choices the answer is to have; the output of each is paid for.
+    pub choices: u32,
     /// What the caller wants.
     pub preferences: &'a Preferences,
     /// What the budgets allow.
@@ -240,14 +242,14 @@ const LIKELY: f64 = 2.0;
 
 impl Ask<'_> {
     /// What an answer at this price, expected to cost this much, is likely to cost at most: two standard deviations
-    /// more, and never more than an answer of the greatest length that the caller takes.
+    /// more, and never more than as many choices of the greatest length as the caller takes.
     #[must_use]
     pub fn likely_most(&self, price: Option<&Price>, cost: Option<Estimate>) -> Option<Usd> {
         let (price, cost) = (price?, cost?);
         let likely = cost.mean + LIKELY * cost.sd;
         let input = price.input.max(price.cache_write.unwrap_or(0.0));
         let output = price.output.max(price.reasoning.unwrap_or(0.0));
-        let longest = self.max_tokens.map_or(f64::INFINITY, f64::from);
+        let longest = self.max_tokens.map_or(f64::INFINITY, f64::from) * f64::from(self.choices);
         let most = (input * f64::from(self.prompt_tokens) + output * longest) / 1e6;
         Some(Usd(if output > 0.0 { likely.min(most) } else { likely }))
     }

@@ -52,7 +52,7 @@ pub struct Snapshot {
     total: Beliefs<DeploymentId>,
 }
 
-/// What is believed of the answer's length, in tokens: a log-normal, cut at the caller's cap.
+/// What is believed of the answer's length, in tokens, and of each of its choices': a log-normal, cut at the caller's cap.
 #[derive(Clone, Copy, Debug)]
 struct Length {
     expected: f64,
@@ -136,9 +136,12 @@ impl Snapshot {
     fn predict(&self, ask: &Ask<'_>, x: &[f64], candidate: &Candidate) -> Prediction {
         let length = self.length(&candidate.model, ask);
         let prompt = f64::from(ask.prompt_tokens);
+        // Choices are written side by side: each costs, none takes longer. They answer one prompt, so what is not known
+        // of their lengths is the same of all.
+        let choices = f64::from(ask.choices);
         let cost = candidate.price.as_ref().map(|price| Estimate {
-            mean: (input(price, prompt, candidate.prompt_cache) + price.output * length.expected) / 1e6,
-            sd: price.output * length.sd / 1e6,
+            mean: (input(price, prompt, candidate.prompt_cache) + price.output * length.expected * choices) / 1e6,
+            sd: price.output * length.sd * choices / 1e6,
         });
         let latency =
             self.total.known.get(&candidate.deployment).map(|belief| {

@@ -41,6 +41,8 @@ pub struct CallRow<'a> {
     pub model: &'a ModelId,
     /// Estimated tokens of the prompt, as the policy is told before a choice.
     pub prompt_tokens: u32,
+    /// Choices that were asked for; the tokens reported are those of all.
+    pub choices: u32,
     /// Tokens the call reported.
     pub usage: Option<&'a Usage>,
     /// Milliseconds to the first content.
@@ -251,7 +253,10 @@ impl State {
         self.rows += 1;
         let prompt = f64::from(row.prompt_tokens);
         let busy = f64::from(row.in_flight);
-        let answer = row.usage.and_then(|usage| usage.completion_tokens).map(|tokens| tokens as f64);
+        let answer = row
+            .usage
+            .and_then(|usage| usage.completion_tokens)
+            .map(|tokens| tokens as f64 / f64::from(row.choices.max(1)));
         if let Some(answer) = answer {
             self.tokens.add(row.model, row.at, 1.0, &tokens_design(prompt), (1.0 + answer).ln());
         }

@@ -53,6 +53,7 @@ fn quality(learner: &Learner, model: usize, n: u64) -> f64 {
         context: &context,
         prompt_tokens: 50,
         max_tokens: None,
+        choices: 1,
         preferences: &Preferences::BALANCED,
         pace: Pace::default(),
     };

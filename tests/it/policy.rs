@@ -180,6 +180,7 @@ impl Row {
                     deployment: &DeploymentId::from(format!("d{model}")),
                     model: &ModelId::from(format!("m{model}")),
                     prompt_tokens: *prompt,
+                    choices: 1,
                     usage: Some(&usage),
                     first_token_ms: Some(ms / 3.0),
                     total_ms: Some(*ms),
@@ -232,8 +233,29 @@ fn folded(rows: &[Row]) -> State {
     state
 }
 
+#[test]
+fn of_several_choices_the_length_of_one_is_learned() {
+    let learned = |choices, tokens| {
+        let mut state = state(&Config::default());
+        let usage = Usage { completion_tokens: Some(tokens), ..Usage::default() };
+        state.observe_call(&CallRow {
+            deployment: &DeploymentId::from("d"),
+            model: &ModelId::from("m"),
+            prompt_tokens: 50,
+            choices,
+            usage: Some(&usage),
+            first_token_ms: Some(100.0),
+            total_ms: Some(900.0),
+            in_flight: 0,
+            at: hours(1),
+        });
+        state
+    };
+    assert_eq!(learned(3, 300), learned(1, 100));
+}
+
 fn ask<'a>(context: &'a Context, preferences: &'a Preferences) -> Ask<'a> {
-    Ask { context, prompt_tokens: 200, max_tokens: None, preferences, pace: Pace::default() }
+    Ask { context, prompt_tokens: 200, max_tokens: None, choices: 1, preferences, pace: Pace::default() }
 }
 
 fn beliefs(state: &State) -> Scored {

@@ -68,7 +68,7 @@ pub(crate) fn decided(n: u64, at: Timestamp) -> Decided {
             needs: Needs {
                 capabilities: vec![Capability::Tools],
                 prompt_tokens: 20 + (n % 500) as u32,
-                max_tokens: None,
+                ..Needs::default()
             },
             intent: Some(Intent { name: "code".to_owned(), probability: 0.1 + 0.2 }),
             complexity: Some(1.0 / 3.0),

@@ -151,6 +151,7 @@ async fn over_http_the_policy_chooses_as_in_an_offline_replay_and_the_ledger_giv
             context: &event.features.context,
             prompt_tokens: event.features.needs.prompt_tokens,
             max_tokens: None,
+            choices: 1,
             preferences: &event.preferences,
             pace: Pace::default(),
         };

@@ -181,6 +181,7 @@ fn speed() -> Vec<Bar> {
         context: &fixed,
         prompt_tokens: 300,
         max_tokens: None,
+        choices: 1,
         preferences: &Preferences::BEST,
         pace: Pace::default(),
     };

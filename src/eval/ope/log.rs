@@ -58,6 +58,8 @@ pub struct Logged {
     pub prompt_tokens: u32,
     /// Cap on the answer's tokens.
     pub max_tokens: Option<u32>,
+    /// How many choices it was to have.
+    pub choices: u32,
     /// What the caller wanted.
     pub preferences: Preferences,
     /// What the budgets asked of the choice.
@@ -346,6 +348,7 @@ impl Log {
             },
             prompt_tokens: decided.features.needs.prompt_tokens,
             max_tokens: decided.features.needs.max_tokens,
+            choices: decided.features.needs.choices,
             preferences: decided.preferences,
             pace: decided.pace(),
             chosen: decided.chosen,

@@ -61,6 +61,7 @@ fn among(
         context: &logged.context,
         prompt_tokens: logged.prompt_tokens,
         max_tokens: logged.max_tokens,
+        choices: logged.choices,
         preferences,
         pace: logged.pace,
     };

@@ -132,6 +132,30 @@ async fn what_is_too_dear_for_the_purse_gives_way_to_what_is_not() {
 }
 
 #[tokio::test]
+async fn several_choices_are_each_paid_for() {
+    let house = priced(&[("all", json!({"amount": "4.5 USD/month", "credit": "0.45 USD"}))]).await;
+    let asks = async |choices: u32| {
+        let mut body: Value = serde_json::from_str(&ten("a", 0)).expect("JSON");
+        body["n"] = choices.into();
+        let reply = house.chat(body.to_string()).await;
+        house.gateway.drained().await;
+        reply
+    };
+    house.upstream.next(answer(30));
+    assert_eq!(asks(3).await.status, StatusCode::OK);
+    assert_eq!(asks(1).await.status, StatusCode::OK);
+    let refused = asks(2).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.text().contains("may cost $0.20"), "{}", refused.text());
+    let decided = house.decided().await;
+    let holds: Vec<f64> = decided.iter().map(|event| event.budgets[0].hold.get()).collect();
+    assert!((holds[0] - 0.3).abs() < 1e-9 && (holds[1] - 0.1).abs() < 1e-9, "three times the output: {holds:?}");
+    let predicted: Vec<f64> = decided.iter().map(|event| event.arms[0].prediction.cost.expect("priced").mean).collect();
+    assert!((predicted[0] - 3.0 * predicted[1]).abs() < 1e-9, "{predicted:?}");
+    assert!((house.budget("all").spent.get() - 0.4).abs() < 1e-9);
+}
+
+#[tokio::test]
 async fn an_unknown_price_is_no_way_around_a_budget() {
     let change = |deployments: &mut Vec<pointsman::catalog::Deployment>| {
         cents(deployments);
@@ -269,6 +293,7 @@ fn again(house: &House, policy: &policy::Snapshot, decided: &Decided) -> Vec<f64
         context: &decided.features.context,
         prompt_tokens: decided.features.needs.prompt_tokens,
         max_tokens: decided.features.needs.max_tokens,
+        choices: decided.features.needs.choices,
         preferences: &decided.preferences,
         pace: decided.pace(),
     };
