@@ -168,5 +168,6 @@ fn completed(n: u64) -> Completed {
         finish_reason: Some(FinishReason::Stop),
         response_id: Some(format!("chatcmpl-{n:024}")),
         scores: vec![ScoreRecord { channel: "user".to_owned(), score: Score::ONE }],
+        budgets: Vec::new(),
     }
 }

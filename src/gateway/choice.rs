@@ -269,7 +269,7 @@ fn ask_for_least(ask: &Ask<'_>, scored: &Scored, candidates: &[Candidate]) -> Op
 }
 
 /// The error for a budget that has too little left.
-fn broke(least: Usd, purses: &Purses, now: Timestamp) -> Error {
+pub(super) fn broke(least: Usd, purses: &Purses, now: Timestamp) -> Error {
     let wait = purses.time_for(least, now);
     let Some(line) = purses.tightest(now) else {
         return Error::new(Kind::BudgetExceeded, "the budget is spent");
@@ -287,7 +287,7 @@ fn broke(least: Usd, purses: &Purses, now: Timestamp) -> Error {
 }
 
 /// The error for an empty list of candidates, with the reasons counted.
-fn nobody(excluded: &BTreeMap<DeploymentId, Exclusion>, availability: &Availability) -> Error {
+pub(super) fn nobody(excluded: &BTreeMap<DeploymentId, Exclusion>, availability: &Availability) -> Error {
     let resting: Vec<&DeploymentId> =
         excluded.iter().filter(|(_, why)| **why == Exclusion::Unavailable).map(|(id, _)| id).collect();
     if !resting.is_empty() {

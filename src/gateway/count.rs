@@ -71,11 +71,15 @@ pub(super) fn feedback(channel: &str, score: Option<Score>) {
     }
 }
 
-pub(super) fn completed(event: &Completed, endpoint: Endpoint, catalog: &Catalog) {
-    let route = match endpoint {
+/// The label of a request's route.
+pub(super) const fn route(endpoint: Endpoint) -> &'static str {
+    match endpoint {
         Endpoint::ChatCompletions => "/v1/chat/completions",
         Endpoint::Completions => "/v1/completions",
-    };
+    }
+}
+
+pub(super) fn completed(event: &Completed, route: &'static str, catalog: &Catalog) {
     let model = event.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     let status = match event.outcome {
         Outcome::Served => "served",

@@ -352,6 +352,7 @@ impl Open {
             finish_reason: answer.as_ref().and_then(|answer| answer.finish_reason.clone()),
             response_id: answer.as_ref().and_then(|answer| answer.id.clone()),
             scores: Vec::new(),
+            budgets: Vec::new(),
         };
         Settled { open: self, answer, completed: Some(Box::new(completed)), at }
     }
@@ -425,7 +426,7 @@ impl Drop for Settled {
     fn drop(&mut self) {
         let Some(completed) = self.completed.take() else { return };
         let recorder = &self.open.recorder;
-        count::completed(&completed, self.open.request.endpoint, &self.open.live.catalog);
+        count::completed(&completed, count::route(self.open.request.endpoint), &self.open.live.catalog);
         let _kept = recorder.ledger.append(self.at, Event::Completed(completed));
         if recorder.ended.fetch_add(1, Ordering::Relaxed) % SAMPLES_FOLDED_EVERY == SAMPLES_FOLDED_EVERY - 1 {
             telemetry::fold_samples();

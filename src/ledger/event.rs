@@ -66,6 +66,7 @@ impl Event {
             Self::Completed(event) if event.attempts.iter().any(|attempt| bad(attempt.total_ms)) => {
                 Some("attempts.total_ms")
             }
+            Self::Completed(event) if event.budgets.iter().any(BudgetRecord::not_finite) => Some("budgets"),
             Self::Completed(_) | Self::Feedback(_) => None,
         }
     }
@@ -180,6 +181,13 @@ pub struct BudgetRecord {
     pub spent: Usd,
 }
 
+impl BudgetRecord {
+    fn not_finite(&self) -> bool {
+        let Self { left, held, hold, price, allowed, spent, .. } = self;
+        ![left, held, hold, allowed, spent].iter().all(|usd| usd.get().is_finite()) || !price.is_finite()
+    }
+}
+
 /// What the rules of exploring said of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GuardRecord {
@@ -253,11 +261,7 @@ impl Decided {
             let cache = bad(arm.prompt_cache.read) || bad(arm.prompt_cache.written);
             unsure || cache || bad(belief.utility) || bad(arm.propensity)
         };
-        let astray = |budget: &BudgetRecord| {
-            let BudgetRecord { left, held, hold, price, allowed, spent, .. } = budget;
-            [left, held, hold, allowed, spent].iter().any(|usd| bad(usd.get())) || bad(*price)
-        };
-        if self.budgets.iter().any(astray) {
+        if self.budgets.iter().any(BudgetRecord::not_finite) {
             return Some("budgets");
         }
         let lost =
@@ -357,6 +361,10 @@ pub struct Completed {
     pub response_id: Option<String>,
     /// What the evaluators said. Missing is missing.
     pub scores: Vec<ScoreRecord>,
+    /// The budgets that it was paid from, each as it was when money was held back; only where nothing was decided, as
+    /// with embeddings. Else they stand in the decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetRecord>,
 }
 
 /// Somebody said how good an answer was.

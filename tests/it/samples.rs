@@ -133,6 +133,7 @@ pub(crate) fn completed(n: u64, at: Timestamp, model: usize, scores: &[(&str, f6
             .iter()
             .map(|&(channel, value)| ScoreRecord { channel: channel.to_owned(), score: score(value) })
             .collect(),
+        budgets: Vec::new(),
     }
 }
 

@@ -96,6 +96,7 @@ pub(super) fn events(line: &Value, extractor: &Extractor) -> Result<Vec<(Timesta
         finish_reason: None,
         response_id: facts.response_id,
         scores: Vec::new(),
+        budgets: Vec::new(),
     };
     let mut events = vec![(at, Event::Decided(Box::new(decided))), (facts.end, Event::Completed(Box::new(completed)))];
     if let Some(score) = facts.score {

@@ -10,6 +10,9 @@
 //! dearer than that; this is taken from what comes in next. A call whose cost never becomes known counts as what was
 //! held back for it, never as nothing.
 //!
+//! Requests that nobody chooses for, embeddings, are paid from the same purses ([`Hold::unchosen`]); the price of money,
+//! which is for choices, takes no notice of them.
+//!
 //! Everything stands in the ledger, from which a restart goes on ([`recover`](Budgets::recover)). Budgets are kept by
 //! each process for itself: two processes with one configuration spend twice.
 
@@ -169,7 +172,7 @@ impl Purses {
         };
         let records = self.0.iter().zip(&mut accounts).map(record).collect();
         drop(accounts);
-        Some(Hold { budgets: self.0.clone(), amount, records })
+        Some(Hold { budgets: self.0.clone(), amount, chosen: true, records })
     }
 
     /// How long until every budget has so much; `None` = never, or nobody can tell.
@@ -198,6 +201,8 @@ impl Purses {
 pub(super) struct Hold {
     budgets: Vec<Arc<Budget>>,
     amount: Usd,
+    /// Whether it is for a request that something was chosen for.
+    chosen: bool,
     /// The budgets as they were, for the ledger.
     pub(super) records: Vec<BudgetRecord>,
 }
@@ -209,10 +214,18 @@ impl std::fmt::Debug for Hold {
 }
 
 impl Hold {
+    /// Money for a request that nobody chooses for: see [`Pacer::take`].
+    pub(super) fn unchosen(self) -> Self {
+        // What is dropped gives back what it holds, so it cannot be taken apart.
+        let mut hold = self;
+        hold.chosen = false;
+        hold
+    }
+
     /// The request has ended and cost this much; `None`: nobody knows, and it counts as what was held back.
     pub(super) fn settle(mut self, cost: Option<Usd>, now: Timestamp) {
         for budget in std::mem::take(&mut self.budgets) {
-            budget.settle(cost.unwrap_or(self.amount), self.amount, now);
+            budget.settle(cost.unwrap_or(self.amount), self.amount, self.chosen, now);
         }
     }
 }
@@ -226,9 +239,9 @@ impl Drop for Hold {
 }
 
 impl Budget {
-    fn settle(&self, cost: Usd, held: Usd, now: Timestamp) {
+    fn settle(&self, cost: Usd, held: Usd, chosen: bool, now: Timestamp) {
         let mut account = self.account.lock();
-        let new = account.pay(&self.config, cost, held, now);
+        let new = account.pay(&self.config, cost, held, chosen, now);
         let (spent, left) = (Usd(account.spent), account.pacer.look(now).purse.unwrap_or_default());
         drop(account);
         for share in new {
@@ -267,9 +280,13 @@ impl Account {
     }
 
     /// Pays for a request; gives the alerts that are due now.
-    fn pay(&mut self, config: &Config, cost: Usd, held: Usd, now: Timestamp) -> Vec<f64> {
+    fn pay(&mut self, config: &Config, cost: Usd, held: Usd, chosen: bool, now: Timestamp) -> Vec<f64> {
         self.pacer.look(now);
-        self.pacer.settle(cost, held);
+        if chosen {
+            self.pacer.settle(cost, held);
+        } else {
+            self.pacer.take(cost, held);
+        }
         self.turn(config, now);
         self.spent += cost.get();
         let passed = config.passed(self.spent);

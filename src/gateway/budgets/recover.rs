@@ -1,7 +1,8 @@
 //! Where every budget stands, from the ledger.
 //!
 //! Every decision says how its budgets stood and what it held back. So of each budget the last decision that names it
-//! is looked for, from the end of the ledger backwards; then come the ends of requests after it. What was on its way and
+//! is looked for, from the end of the ledger backwards; then come the ends of requests after it. Requests that nothing
+//! is decided for say the same when they end. What was on its way and
 //! never ended, because the process was killed, counts as what was held back for it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -57,11 +58,15 @@ fn read_back(budgets: &Budgets, ledger: &dyn Ledger, now: Timestamp) -> Result<(
         let from = before.saturating_sub(STRIDE);
         let stride = scan(ledger, from, before)?;
         for entry in &stride {
-            let Event::Decided(decided) = &entry.event else { continue };
-            for record in &decided.budgets {
+            let (id, records) = match &entry.event {
+                Event::Decided(decided) => (decided.id, &decided.budgets),
+                Event::Completed(completed) => (completed.id, &completed.budgets),
+                Event::Feedback(_) => continue,
+            };
+            for record in records {
                 let known = last.get(&record.name);
                 if known.is_none_or(|(_, known)| known.at <= record.at) {
-                    last.insert(record.name.clone(), (decided.id, record.clone()));
+                    last.insert(record.name.clone(), (id, record.clone()));
                 }
             }
         }
@@ -131,9 +136,17 @@ impl Budget {
                     }
                 }
                 Event::Completed(completed) if completed.at >= at && self.pays(completed) => {
-                    let hold = match open.remove(&completed.id) {
-                        Some(hold) => hold,
-                        None => self
+                    let own = completed.budgets.iter().find(|own| own.name == self.name);
+                    if let Some(own) = own.filter(|own| own.at > at) {
+                        account.pacer.pace(own.at);
+                    }
+                    let hold = match (open.remove(&completed.id), own) {
+                        (Some(hold), _) => hold,
+                        (None, Some(own)) => {
+                            before -= if own.at > at { 0.0 } else { own.hold.get() };
+                            own.hold
+                        }
+                        (None, None) => self
                             .held_for(completed.id, ledger)?
                             .inspect(|hold| before -= hold.get())
                             .unwrap_or_default(),
@@ -141,7 +154,7 @@ impl Budget {
                     let cost = completed.cost_usd.unwrap_or(hold);
                     // Answers from memory are not paid for.
                     if cost > Usd::ZERO || hold > Usd::ZERO {
-                        account.pay(&self.config, cost, Usd::ZERO, completed.at);
+                        account.pay(&self.config, cost, Usd::ZERO, own.is_none(), completed.at);
                     }
                 }
                 Event::Completed(_) | Event::Feedback(_) => {}
@@ -151,7 +164,7 @@ impl Budget {
         // Below a millionth of a cent is rounding.
         if lost > 1e-8 {
             tracing::warn!(budget = self.name, lost = %Usd(lost), "requests never ended; they count as what was held back");
-            account.pay(&self.config, Usd(lost), Usd::ZERO, now);
+            account.pay(&self.config, Usd(lost), Usd::ZERO, true, now);
         }
         *self.account.lock() = account;
         Ok(())

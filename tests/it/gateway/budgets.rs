@@ -12,7 +12,7 @@ use pointsman::base::{DeploymentId, Timestamp};
 use pointsman::catalog::Price;
 use pointsman::gateway::budgets::{Config, Line};
 use pointsman::gateway::{Budgets, Live};
-use pointsman::ledger::Decided;
+use pointsman::ledger::{Decided, Outcome};
 use pointsman::policy::{self, Ask, Candidate, Exclusion, Policy as _};
 use serde_json::{Value, json};
 
@@ -274,6 +274,106 @@ async fn a_share_that_is_spent_is_told_once_and_the_metrics_say_what_is_left() {
         text.lines().find(|line| line.starts_with(&format!("pointsman_budget_remaining_usd{{budget=\"{name}\"")));
     let left: f64 = left.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a number");
     assert!((0.1..0.101).contains(&left), "{left}");
+}
+
+/// A house where a token that goes in costs a cent, and nothing else does.
+async fn priced_by_input(admission: admission::Config, budgets: &[(&str, Value)]) -> House {
+    let change = |deployments: &mut Vec<pointsman::catalog::Deployment>| {
+        for deployment in deployments {
+            let price = Price { input: 1e4, output: 0.0, cached_input: None, cache_write: None, reasoning: None };
+            deployment.price = Some(price);
+        }
+    };
+    let house = House::with(vectors(Some(4)), Plans { admission, change, ..Plans::default() }).await;
+    house.with_budgets(budgets)
+}
+
+/// A provider's answer to a request for vectors.
+fn vectors(tokens: Option<u64>) -> Act {
+    let mut body = json!({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]});
+    if let Some(tokens) = tokens {
+        body["usage"] = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    }
+    Act::Json(200, Vec::new(), body.to_string())
+}
+
+/// A request for the vector of four tokens.
+const FOUR: &str = r#"{"model":"a","input":[1,2,3,4]}"#;
+
+#[tokio::test]
+async fn vectors_of_a_provider_are_paid_from_the_purses_that_answers_are_paid_from() {
+    let key = |tenant: &str| Key { tenant: tenant.into(), sha256: sha256(tenant), preset: None, models: None };
+    let admission = admission::Config { keys: vec![key("red"), key("blue")], ..admission::Config::default() };
+    let budgets = [
+        ("all", json!({"amount": "3.5 USD/month", "credit": "0.35 USD"})),
+        ("red", json!({"amount": "1.2 USD/month", "credit": "0.12 USD", "tenant": "red"})),
+    ];
+    let house = priced_by_input(admission, &budgets).await;
+    let asks = async |tenant: &str, path: &str, body: String| {
+        let mut request = post(path, Body::from(body));
+        request.headers_mut().insert("authorization", format!("Bearer {tenant}").parse().expect("a header"));
+        house.send(request).await
+    };
+    let embeds = async |tenant: &str| asks(tenant, "/v1/embeddings", FOUR.to_owned()).await;
+    assert_eq!(embeds("red").await.status, StatusCode::OK);
+    assert_eq!(embeds("red").await.status, StatusCode::OK);
+    let refused = embeds("red").await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let error = &refused.json()["error"];
+    assert_eq!(error["code"], "insufficient_quota");
+    assert!(error["message"].as_str().expect("words").contains("`red`"), "{error}");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(asks("red", "/v1/chat/completions", ten("a", 0)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(embeds("blue").await.status, StatusCode::OK);
+
+    let ends = house.completed().await;
+    let served: Vec<_> = ends.iter().filter(|end| end.outcome == Outcome::Served).collect();
+    assert_eq!((ends.len(), served.len()), (5, 3));
+    for end in served {
+        assert_eq!(end.usage.and_then(|usage| usage.prompt_tokens), Some(4));
+        assert!((end.cost_usd.expect("priced").get() - 0.04).abs() < 1e-9 && !end.usage_estimated);
+        assert!((end.budgets[0].hold.get() - 0.05).abs() < 1e-9, "a quarter more is held back: {:?}", end.budgets);
+    }
+    for (name, spent) in [("all", 0.12), ("red", 0.08)] {
+        let line = house.budget(name);
+        assert!((line.spent.get() - spent).abs() < 1e-9 && line.held.get() == 0.0, "{line:?}");
+        let again = Budgets::recover(&configs(&budgets), house.ledger.as_ref(), house.now()).expect("readable");
+        let again = again.lines(house.now()).into_iter().find(|line| line.name == name).expect("it is there");
+        let near = |one: f64, other: f64| (one - other).abs() < 1e-3;
+        assert!(near(again.left.get(), line.left.get()) && near(again.spent.get(), spent), "{line:?} {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn vectors_whose_tokens_nobody_reports_cost_what_is_counted_and_refused_ones_nothing() {
+    let house = priced_by_input(admission::Config::default(), &[("all", json!({"amount": "500 USD/month"}))]).await;
+    house.upstream.next(vectors(None));
+    assert_eq!(house.post("/v1/embeddings", FOUR).await.status, StatusCode::OK);
+    house.upstream.next(Act::Json(400, Vec::new(), r#"{"error":{"message":"no"}}"#.to_owned()));
+    assert_eq!(house.post("/v1/embeddings", FOUR).await.status, StatusCode::BAD_REQUEST);
+    house.upstream.usually(Act::Hang);
+    let mut hung_up = Box::pin(house.post("/v1/embeddings", FOUR));
+    tokio::select! {
+        _ = &mut hung_up => panic!("nobody answers"),
+        () = house.upstream.was_asked(3) => {}
+    }
+    assert!((house.budget("all").held.get() - 0.05).abs() < 1e-9);
+    drop(hung_up);
+    let ends = house.completed().await;
+    let costs: Vec<f64> = ends.iter().map(|end| end.cost_usd.expect("known or counted").get()).collect();
+    assert!((costs[0] - 0.04).abs() < 1e-9 && costs[1] == 0.0 && (costs[2] - 0.04).abs() < 1e-9, "{costs:?}");
+    assert_eq!(ends.iter().map(|end| end.usage_estimated).collect::<Vec<_>>(), [true, false, true]);
+    let line = house.budget("all");
+    assert!((line.spent.get() - 0.08).abs() < 1e-9 && line.held.get() == 0.0, "{line:?}");
+
+    house.gateway.swap(|live| {
+        let mut catalog = live.catalog.as_ref().clone();
+        catalog.deployments[0].price = None;
+        Live { catalog: Arc::new(catalog), ..live.clone() }
+    });
+    let refused = house.post("/v1/embeddings", FOUR).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.text().contains("its price is unknown"), "{}", refused.text());
 }
 
 /// The probabilities that the deciding policy gives the arms of this decision, asked again with what the event says.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
+use pointsman::base::DeploymentId;
 use pointsman::embed::{DIMENSIONS, Embedder, Embedding, Origin, Pending, Status};
+use pointsman::ledger::Event;
 use serde_json::{Value, json};
 
 use super::house::{House, Plans};
@@ -90,7 +92,9 @@ async fn another_model_goes_upstream_as_it_came() {
     let asked = house.upstream.asked().remove(0);
     assert_eq!(asked.path, "/v1/embeddings");
     assert_eq!(&asked.body[..], br#"{ "input":"x", "model":"up-b", "novel":1e2 }"#);
-    assert!(house.events().await.is_empty());
+    let events = house.events().await;
+    let [Event::Completed(end)] = &events[..] else { panic!("one end and no decision: {events:?}") };
+    assert_eq!((end.served.as_ref().map(DeploymentId::as_str), end.cost_usd.is_some()), (Some("b@here"), true));
     house.upstream.usually(Act::Json(429, vec![("retry-after", "9".into())], r#"{"error":{"message":"slow"}}"#.into()));
     let refused = house.post("/v1/embeddings", r#"{"input":"x","model":"b@here"}"#).await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, Some("9")));
