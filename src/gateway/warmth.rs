@@ -13,7 +13,12 @@
 //!   clearly better here.
 //!
 //! A conversation is known by the name the caller gives it, else by how it begins: its system messages, its tools and
-//! its first user message, always those of one tenant. All of this is memory: a restart costs one cold turn.
+//! its first user message, always those of one tenant. Many conversations of a tenant open alike, with the same tools
+//! and the same long system message, and a provider that read them a moment ago for one has them for the next. So the
+//! **opening** is remembered, too. It counts in the cost alone: where all conversations open alike, staying with it would
+//! send them all to one deployment.
+//!
+//! All of this is memory: a restart costs one cold turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 use super::Config;
 use crate::base::{DeploymentId, TenantId, Timestamp};
 use crate::catalog::{Availability, Catalog, Price};
-use crate::chat::{Role, Usage, View};
+use crate::chat::{Raw, Role, Usage, View};
 use crate::dispatch::Attempt;
 use crate::features::Features;
 use crate::policy::{Candidate, PromptCache};
@@ -35,28 +40,31 @@ const CONVERSATIONS: u64 = 100_000;
 /// How quickly a provider's habits are learned from what it reports.
 const FOLLOW: f64 = 0.2;
 
-/// Which conversation a request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Conversation([u8; 16]);
+/// Which conversation a request belongs to, and what of it others may share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conversation {
+    key: Key,
+    /// What it opens with, if that alone is long enough to be kept.
+    opening: Option<Opening>,
+}
 
-impl Conversation {
-    /// The one of this name, or the one that begins like this.
-    fn of(tenant: &TenantId, name: Option<&str>, view: &View) -> Self {
+/// Tools and system messages before all else.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    key: Key,
+    tokens: u64,
+}
+
+/// The beginning of prompts, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key([u8; 16]);
+
+impl Key {
+    fn of<'a>(tenant: &'a TenantId, kind: &'a str, parts: impl Iterator<Item = &'a str>) -> Self {
         let mut hasher = Sha256::new();
-        let mut put = |text: &str| {
+        for text in [tenant.as_str(), kind].into_iter().chain(parts) {
             hasher.update((text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
-        };
-        put(tenant.as_str());
-        if let Some(name) = name {
-            put("named");
-            put(name);
-        } else {
-            put("begins");
-            view.messages.iter().filter(|message| message.role == Role::System).for_each(|message| put(&message.text));
-            view.tools.iter().for_each(|tool| put(&tool.name));
-            let first = view.messages.iter().find(|message| message.role == Role::User);
-            put(first.map_or("", |message| &message.text));
         }
         let mut short = [0; 16];
         short.copy_from_slice(&hasher.finalize()[..16]);
@@ -64,7 +72,36 @@ impl Conversation {
     }
 }
 
-/// What is remembered of one conversation.
+impl Conversation {
+    /// The one of this name, or the one that begins like this.
+    fn of(tenant: &TenantId, name: Option<&str>, view: &View) -> Key {
+        if let Some(name) = name {
+            return Key::of(tenant, "named", std::iter::once(name));
+        }
+        let system = view.messages.iter().filter(|message| message.role == Role::System);
+        let first = view.messages.iter().find(|message| message.role == Role::User);
+        let texts = system.map(|message| message.text.as_str()).chain(view.tools.iter().map(|tool| tool.name.as_str()));
+        Key::of(tenant, "begins", texts.chain(std::iter::once(first.map_or("", |message| &message.text))))
+    }
+}
+
+impl Opening {
+    /// What a prompt of so many tokens opens with. Its own tokens are its share of the bytes: it need not be exact.
+    fn of(tenant: &TenantId, view: &View, prompt_tokens: u32) -> Self {
+        let schemas: Vec<String> =
+            view.tools.iter().map(|tool| tool.parameters.as_ref().map_or_else(String::new, Raw::to_string)).collect();
+        let tools = view.tools.iter().zip(&schemas).flat_map(|(tool, schema)| [tool.name.as_str(), schema]);
+        let before = view.messages.iter().take_while(|message| message.role == Role::System);
+        let parts: Vec<&str> = tools.chain(before.map(|message| message.text.as_str())).collect();
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let after = view.messages.iter().skip_while(|message| message.role == Role::System);
+        let all = bytes + after.map(|message| message.text.len()).sum::<usize>();
+        let tokens = f64::from(prompt_tokens) * bytes as f64 / all.max(1) as f64;
+        Self { key: Key::of(tenant, "opens", parts.into_iter()), tokens: tokens as u64 }
+    }
+}
+
+/// What is remembered of one conversation, or of one opening.
 #[derive(Clone, Debug, Default)]
 struct Trace {
     /// Who had it.
@@ -73,7 +110,15 @@ struct Trace {
     intent: Option<String>,
 }
 
-/// A deployment that has read a conversation.
+impl Trace {
+    /// Takes out what is known of this deployment.
+    fn forget(&mut self, deployment: &DeploymentId) -> Option<Had> {
+        let place = self.had.iter().position(|had| had.deployment == *deployment)?;
+        Some(self.had.swap_remove(place))
+    }
+}
+
+/// A deployment that has read it.
 #[derive(Clone, Debug)]
 struct Had {
     deployment: DeploymentId,
@@ -102,7 +147,7 @@ impl Default for Habits {
 pub(super) struct Warmth {
     lifetime: Duration,
     least_tokens: u64,
-    traces: Cache<Conversation, Arc<Mutex<Trace>>>,
+    traces: Cache<Key, Arc<Mutex<Trace>>>,
     habits: Cache<DeploymentId, Arc<Mutex<Habits>>>,
 }
 
@@ -128,8 +173,13 @@ impl Warmth {
         view: &View,
         features: &Features,
     ) -> Option<Conversation> {
-        let kept = !self.lifetime.is_zero() && u64::from(features.needs.prompt_tokens) >= self.least_tokens;
-        kept.then(|| Conversation::of(tenant, name, view))
+        let prompt_tokens = features.needs.prompt_tokens;
+        if self.lifetime.is_zero() || u64::from(prompt_tokens) < self.least_tokens {
+            return None;
+        }
+        let opening = Opening::of(tenant, view, prompt_tokens);
+        let opening = Some(opening).filter(|opening| opening.tokens >= self.least_tokens);
+        Some(Conversation { key: Conversation::of(tenant, name, view), opening })
     }
 
     /// Puts in front the deployments that have the conversation, and says of each candidate what is expected of its
@@ -142,8 +192,12 @@ impl Warmth {
         (catalog, availability): (&Catalog, &Availability),
         now: Timestamp,
     ) -> Option<usize> {
-        let trace = self.traces.get(&conversation?).map(|trace| trace.lock().clone()).unwrap_or_default();
-        let had = |id: &DeploymentId| trace.had.iter().find(|had| had.deployment == *id && self.is_warm(had, now));
+        let Conversation { key, opening } = conversation?;
+        let known = |key: Key| self.traces.get(&key).map(|trace| trace.lock().clone()).unwrap_or_default();
+        let (trace, opened) = (known(key), opening.map(|opening| known(opening.key)).unwrap_or_default());
+        let warm = |had: &Had, id: &DeploymentId| had.deployment == *id && self.is_warm(had, now);
+        let had = |id: &DeploymentId| trace.had.iter().find(|had| warm(had, id));
+        let alike = |id: &DeploymentId| opened.had.iter().find(|had| warm(had, id));
         let prompt = f64::from(features.needs.prompt_tokens);
         let mut stay: Option<(usize, Timestamp)> = None;
         for (place, candidate) in candidates.iter_mut().enumerate() {
@@ -158,7 +212,8 @@ impl Warmth {
             }
             let habits = self.habits.get(&candidate.deployment).map_or_else(Habits::default, |habits| *habits.lock());
             let there = had(&candidate.deployment);
-            let read = there.map_or(0.0, |had| habits.hits * (had.tokens as f64).min(prompt));
+            let read = there.or_else(|| alike(&candidate.deployment));
+            let read = read.map_or(0.0, |had| habits.hits * (had.tokens as f64).min(prompt));
             candidate.prompt_cache = PromptCache { read, written: habits.writes * (prompt - read) };
             if let Some(Had { at, .. }) = there
                 && candidate.price.as_ref().is_some_and(|price| moving_costs(price, read))
@@ -177,7 +232,7 @@ impl Warmth {
 
     /// A turn of the conversation was decided now.
     pub(super) fn decided(&self, conversation: Conversation, features: &Features) {
-        self.traces.get_with(conversation, Arc::default).lock().intent = task(features).map(str::to_owned);
+        self.traces.get_with(conversation.key, Arc::default).lock().intent = task(features).map(str::to_owned);
     }
 
     /// The calls of a turn have ended.
@@ -185,19 +240,28 @@ impl Warmth {
         if attempts.is_empty() {
             return;
         }
-        let trace = self.traces.get_with(conversation, Arc::default);
+        let trace = self.traces.get_with(conversation.key, Arc::default);
+        let opened =
+            conversation.opening.map(|Opening { key, tokens }| (self.traces.get_with(key, Arc::default), tokens));
         let mut trace = trace.lock();
+        // Always after the conversation's own, so that no two wait for each other.
+        let mut opened = opened.as_ref().map(|(trace, tokens)| (trace.lock(), *tokens));
         for attempt in attempts {
-            let place = trace.had.iter().position(|had| had.deployment == attempt.deployment);
-            let before = place.map(|place| trace.had.swap_remove(place));
+            let own = trace.forget(&attempt.deployment);
+            let alike = opened.as_mut().and_then(|(trace, _)| trace.forget(&attempt.deployment));
+            let warm = |had: &Had| self.is_warm(had, now);
             // Who failed, or says nothing of its tokens, is not known to have anything.
             let Some(usage) = attempt.usage.filter(|_| attempt.error.is_none() && !attempt.usage_estimated) else {
                 continue;
             };
             let Some(tokens) = usage.prompt_tokens else { continue };
-            let due = before.filter(|had| self.is_warm(had, now)).map(|had| had.tokens.min(tokens));
+            let due = own.filter(warm).or(alike.filter(warm)).map(|had| had.tokens.min(tokens));
             self.learn(&attempt.deployment, &usage, due);
-            trace.had.push(Had { deployment: attempt.deployment.clone(), at: now, tokens });
+            let had = |tokens| Had { deployment: attempt.deployment.clone(), at: now, tokens };
+            trace.had.push(had(tokens));
+            if let Some((opened, opening)) = &mut opened {
+                opened.had.push(had(tokens.min(*opening)));
+            }
         }
     }
 
