@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !(0.0..1.0).contains(&args.train) || args.train == 0.0 {
         return Err(Failure::Usage(format!("--train: expected a share between 0 and 1, got {}", args.train)));
     }
-    let config = args.data.config()?;
+    let config = args.data.config_with_deployments()?;
     let folder = args.data.folder()?;
     let ledger = SqliteLedger::open_to_read(&folder).map_err(Failure::failed)?;
     let nothing = || Failure::failed("the log cannot tell: no decision is in it");

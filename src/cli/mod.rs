@@ -103,6 +103,23 @@ impl Data {
             .map_err(|problems| Failure::Usage(problems.to_string()))
     }
 
+    /// The same for what judges by the deployments listed. Offline, nothing is known of those that only the environment or
+    /// a provider's own list would bring.
+    ///
+    /// # Errors
+    /// If it is wrong, or a file that lists none.
+    pub fn config_with_deployments(&self) -> Result<Config, Failure> {
+        let config = self.config()?;
+        match self.source.file() {
+            Some(file) if config.catalog.deployments.is_empty() => Err(Failure::Usage(format!(
+                "{} lists no deployment, so there is nothing to judge by: what the environment or a provider's own list \
+                 would bring is not known here; name the providers and their models in the file",
+                file.display()
+            ))),
+            _ => Ok(config),
+        }
+    }
+
     /// The folder that is meant.
     ///
     /// # Errors

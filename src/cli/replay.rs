@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !(0.0..1.0).contains(&args.train) {
         return Err(Failure::Usage(format!("--train: expected a share from 0 to below 1, got {}", args.train)));
     }
-    let config = args.data.config()?;
+    let config = args.data.config_with_deployments()?;
     let folder = args.data.folder()?;
     let before = args.against.as_ref().map(|file| load(file)).transpose()?;
     let ledger = SqliteLedger::open_to_read(&folder).map_err(Failure::failed)?;

@@ -288,6 +288,44 @@ async fn the_demo_ends_by_itself_and_prints_one_object() {
 }
 
 #[tokio::test]
+async fn what_the_demo_keeps_is_learned_from_as_it_says() {
+    let home = tempfile::tempdir().expect("a folder");
+    let kept = home.path().join("kept");
+    let mut command = pointsman(home.path());
+    command.args([
+        "demo",
+        "--once",
+        "--json",
+        "--no-encoder",
+        "--requests",
+        "300",
+        "--listen",
+        "127.0.0.1:0",
+        "--keep",
+    ]);
+    let (code, _, err) = output(command.arg(&kept)).await;
+    assert_eq!(code, 0, "{err}");
+    for next in ["pointsman train", "pointsman evaluate", "pointsman replay"] {
+        assert!(err.contains(next), "{err}");
+    }
+    let there = |arguments: &[&str]| {
+        let mut command = pointsman(home.path());
+        command.args(arguments).current_dir(&kept);
+        command
+    };
+    // Few requests: what is tried is what the floor says is.
+    let (code, out, err) = output(&mut there(&["train", "--json", "--floor", "0.001"])).await;
+    assert_eq!(code, 0, "{err}");
+    let report: Value = serde_json::from_str(&out).expect("is one JSON object");
+    assert_eq!(report["version"]["name"], "v1");
+    let evaluation = &report["trained"]["evaluation"];
+    assert!(evaluation["rounds"].as_u64().is_some_and(|rounds| rounds > 20), "{evaluation:#}");
+    assert_eq!(evaluation["unpriced"], json!([]), "the kept configuration lists every deployment at its price");
+    let (code, out, err) = output(&mut there(&["policy", "list"])).await;
+    assert!(code == 0 && out.contains("v1"), "{out}{err}");
+}
+
+#[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_failure() {
     let home = tempfile::tempdir().expect("a folder");
     let mut command = pointsman(home.path());

@@ -57,6 +57,15 @@ async fn a_change_of_the_configuration_is_let_through_or_held_back_with_the_reas
     assert_eq!(code, 4);
     insta::assert_snapshot!(complaint, @"pointsman: the log cannot tell of acme/new");
 
+    let empty = folder.path().join("empty.toml");
+    std::fs::write(&empty, "version = 1\n[presets.frugal]\ncost = { relative = 0.5 }\n").expect("writable");
+    for command in ["replay", "evaluate"] {
+        let (code, summary, complaint) =
+            said(folder.path(), &[command, "--config", empty.to_str().expect("text"), "--floor", "0.1"]);
+        assert_eq!((code, summary.as_str()), (2, ""), "{command}");
+        assert!(complaint.contains("empty.toml lists no deployment"), "{complaint}");
+    }
+
     let (code, summary, complaint) = replay("other.toml", &[("else/where", 0.1)], &[]);
     assert_eq!((code, summary.as_str()), (2, ""));
     insta::assert_snapshot!(complaint, @"pointsman: nothing could be replayed: the log has acme/large@1, acme/small@1, other/medium@1, and the configuration lists else/where@1; --config names the one to replay");
