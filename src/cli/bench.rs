@@ -11,6 +11,7 @@ use owo_colors::{OwoColorize as _, Stream};
 use super::{Failure, datasets};
 use crate::base::Digest;
 use crate::eval::column::{Column, OURS, Row};
+use crate::eval::crew::{both, spread};
 use crate::eval::offline::Effort;
 use crate::eval::report::{ANCHORS, Promise, Report, SetReport, examine, page, pieces, promises, routers, transfers};
 use crate::eval::routers::{Choices, Router, SETTINGS};
@@ -75,15 +76,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let bar = progress(total);
     let tick = || bar.inc(1);
     let effort = Effort { seeds: args.seeds, draws: DRAWS, threads, done: &tick };
-    let mut sets = Vec::new();
-    for table in &tables {
-        bar.set_message(table.set.clone());
-        let mut set = examine(table, &projection, &routers, effort);
-        set.notes.splice(0..0, notes.iter().cloned());
-        sets.push(set);
-    }
-    bar.set_message("transfer");
-    let transfers = transfers(&tables, &routers, effort);
+    let sets = || {
+        spread(tables.len(), threads, &|| (), |i| {
+            let mut set = examine(&tables[i], &projection, &routers, effort);
+            set.notes.splice(0..0, notes.iter().cloned());
+            set
+        })
+    };
+    let (sets, transfers) = both(threads, sets, || transfers(&tables, &routers, effort));
     bar.finish_and_clear();
     let digests: Vec<&str> = sets.iter().map(|set| set.digest.as_str()).collect();
     let names: Vec<&str> = routers.iter().map(|router| router.name()).collect();

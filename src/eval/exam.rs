@@ -28,6 +28,8 @@ pub enum Exam {
         truth: Array2<f64>,
         /// Column of the model that was best on the training part.
         best: usize,
+        /// The greatest score of every row.
+        oracle: Array1<f64>,
     },
 }
 
@@ -39,6 +41,8 @@ pub struct Pool {
     best: usize,
     singles: Sweep,
     oracle: Sweep,
+    /// The lines to clear, all rows weighing alike.
+    lines: Yardstick,
 }
 
 /// A router's marks.
@@ -95,13 +99,18 @@ impl Exam {
                 let score = truth.score;
                 let both = (score.view(), cost.view());
                 let (singles, oracle) = (Sweep::singles(both), Sweep::of(both, both, reference));
-                Self::Pool(Pool { truth: (score, cost), reference, best, singles, oracle })
+                let even = even(score.nrows());
+                let lines = Yardstick::new(singles.points(even.view()), oracle.points(even.view()), best);
+                Self::Pool(Pool { truth: (score, cost), reference, best, singles, oracle, lines })
             }
             None if truth.score.ncols() == 2 => {
                 let column = |model: usize| truth.score.column(model).to_vec();
                 Self::Pair { pair: Pair { weak: column(1 - strong), strong: column(strong) }, strong }
             }
-            None => Self::Scores { truth: truth.score, best },
+            None => {
+                let most = |row: ArrayView1<'_, f64>| row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                Self::Scores { oracle: truth.score.map_axis(Axis(1), most), truth: truth.score, best }
+            }
         }
     }
 
@@ -143,16 +152,19 @@ impl Exam {
     /// The marks of a router that expects this.
     #[must_use]
     pub fn marks(&self, expected: &Outcomes) -> Marks {
-        let n = self.len();
-        let even = Array1::from_elem(n, 1.0 / n as f64);
-        match (self, self.answers(expected)) {
+        self.marks_of(&self.answers(expected), expected)
+    }
+
+    /// The same where the answers are at hand.
+    #[must_use]
+    pub fn marks_of(&self, answers: &Answers, expected: &Outcomes) -> Marks {
+        let even = even(self.len());
+        match (self, answers) {
             (Self::Pair { pair, strong }, _) => Marks::Pair(pair.figures(&gap(&expected.score, *strong))),
-            (Self::Pool(pool), Answers::Pool(sweep)) => {
-                Marks::Pool(pool.yardstick(even.view()).figures(&sweep.points(even.view())))
-            }
-            (Self::Scores { truth, best }, Answers::Scores(got)) => Marks::Scores(ScoreFigures {
+            (Self::Pool(pool), Answers::Pool(sweep)) => Marks::Pool(pool.lines.figures(&sweep.points(even.view()))),
+            (Self::Scores { truth, best, oracle }, Answers::Scores(got)) => Marks::Scores(ScoreFigures {
                 quality: got.dot(&even),
-                gap_share: score_share(truth, *best, &got, even.view()),
+                gap_share: score_share(&truth.column(*best), oracle, got, even.view()),
             }),
             _ => unreachable!("answers are of the exam's kind"),
         }
@@ -160,29 +172,36 @@ impl Exam {
 
     /// The lines to clear, for a pool with costs.
     #[must_use]
-    pub fn yardstick(&self) -> Option<Yardstick> {
-        let n = self.len();
+    pub fn yardstick(&self) -> Option<&Yardstick> {
         match self {
-            Self::Pool(pool) => Some(pool.yardstick(Array1::from_elem(n, 1.0 / n as f64).view())),
+            Self::Pool(pool) => Some(&pool.lines),
             _ => None,
         }
     }
 
-    /// The headline figure of these answers on every redrawn test part, `weights` `[n, draws]`: ranges and reference
-    /// lines are worked out anew on each.
+    /// `draws` redraws of the test part; equal numbers give equal draws.
     #[must_use]
-    pub fn redrawn(&self, answers: &Answers, weights: &Array2<f64>) -> Vec<f64> {
+    pub fn redraws(&self, draws: usize, number: u32) -> Redraws {
+        let weights = redraws(self.len(), draws, number);
+        let lines = match self {
+            Self::Pool(pool) => pool.yardsticks(weights.t()),
+            _ => Vec::new(),
+        };
+        Redraws { weights, lines }
+    }
+
+    /// The headline figure of these answers on every redrawn test part.
+    #[must_use]
+    pub fn redrawn(&self, answers: &Answers, redraws: &Redraws) -> Vec<f64> {
+        let weights = redraws.weights.view();
         match (self, answers) {
-            (Self::Pool(pool), Answers::Pool(sweep)) => {
-                let lines = pool.yardsticks(weights.view());
-                let points = sweep.points_of_draws(weights.view());
-                lines.iter().zip(points).map(|(line, points)| line.gap_share(&line.curve(points))).collect()
+            (Self::Pool(_), Answers::Pool(sweep)) => {
+                let points = sweep.points_of_draws(weights.t());
+                redraws.lines.iter().zip(points).map(|(line, points)| line.gap_share(&line.curve(points))).collect()
             }
-            (Self::Pair { pair, .. }, Answers::Pair(ranking)) => {
-                weights.columns().into_iter().map(|w| pair.apgr(ranking, Some(w))).collect()
-            }
-            (Self::Scores { truth, best }, Answers::Scores(got)) => {
-                weights.columns().into_iter().map(|w| score_share(truth, *best, got, w)).collect()
+            (Self::Pair { pair, .. }, Answers::Pair(ranking)) => pair.redrawn(ranking, weights),
+            (Self::Scores { truth, best, oracle }, Answers::Scores(got)) => {
+                weights.rows().into_iter().map(|w| score_share(&truth.column(*best), oracle, got, w)).collect()
             }
             _ => unreachable!("answers are of the exam's kind"),
         }
@@ -190,14 +209,38 @@ impl Exam {
 }
 
 impl Pool {
-    fn yardstick(&self, weights: ArrayView1<'_, f64>) -> Yardstick {
-        Yardstick::new(self.singles.points(weights), self.oracle.points(weights), self.best)
-    }
-
     fn yardsticks(&self, weights: ArrayView2<'_, f64>) -> Vec<Yardstick> {
         let (singles, oracle) = (self.singles.points_of_draws(weights), self.oracle.points_of_draws(weights));
         singles.into_iter().zip(oracle).map(|(s, o)| Yardstick::new(s, o, self.best)).collect()
     }
+}
+
+/// A test part drawn anew many times.
+#[derive(Clone, Debug)]
+pub struct Redraws {
+    /// What every row weighs in every draw, `[draws, n]`.
+    weights: Array2<f64>,
+    /// The lines to clear on each, for a pool with costs: ranges and reference lines are worked out anew.
+    lines: Vec<Yardstick>,
+}
+
+impl Redraws {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.weights.nrows()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// All rows alike.
+fn even(n: usize) -> Array1<f64> {
+    Array1::from_elem(n, 1.0 / n as f64)
 }
 
 /// Expected score of the strong model less that of the weak one.
@@ -205,21 +248,24 @@ fn gap(score: &Array2<f64>, strong: usize) -> Vec<f64> {
     (&score.column(strong) - &score.column(1 - strong)).to_vec()
 }
 
-fn score_share(truth: &Array2<f64>, best: usize, got: &Array1<f64>, weights: ArrayView1<'_, f64>) -> f64 {
-    let oracle = truth.map_axis(Axis(1), |row| row.iter().copied().fold(f64::NEG_INFINITY, f64::max)).dot(&weights);
-    let single = truth.column(best).dot(&weights);
+fn score_share(
+    single: &ArrayView1<'_, f64>,
+    oracle: &Array1<f64>,
+    got: &Array1<f64>,
+    weights: ArrayView1<'_, f64>,
+) -> f64 {
+    let (single, oracle) = (single.dot(&weights), oracle.dot(&weights));
     100.0 * (got.dot(&weights) - single) / (oracle - single)
 }
 
-/// `draws` multinomial redraws of `n` rows as weights that sum to 1, `[n, draws]`; equal numbers give equal draws.
-#[must_use]
-pub fn redraws(n: usize, draws: usize, number: u32) -> Array2<f64> {
-    let mut weights = Array2::zeros((n, draws));
+/// Multinomial redraws of `n` rows as weights that sum to 1, `[draws, n]`.
+fn redraws(n: usize, draws: usize, number: u32) -> Array2<f64> {
+    let mut weights = Array2::zeros((draws, n));
     let mut chance = ChaCha8Rng::seed_from_u64(u64::from(number));
     let each = 1.0 / n as f64;
-    for mut column in weights.columns_mut() {
+    for mut draw in weights.rows_mut() {
         for _ in 0..n {
-            column[chance.random_range(0..n)] += each;
+            draw[chance.random_range(0..n)] += each;
         }
     }
     weights

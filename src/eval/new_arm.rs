@@ -5,12 +5,10 @@
 use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
 use serde::Serialize;
 
-use super::crew::spread;
 use super::exam::{Marks, Spread};
 use super::linalg::wide;
-use super::offline::{Effort, exam_of};
-use super::routers::{Lesson, Outcomes, Prompts, Router, ridge};
-use super::split::{Split, order};
+use super::offline::Sitting;
+use super::routers::{Lesson, Outcomes, Regressors, Router};
 use super::table::Table;
 
 /// Labels of the new model.
@@ -37,58 +35,51 @@ pub struct NewArmRow {
 const WAYS: [&str; 6] =
     ["all its labels", "left out", "mean of 50", "ridge on 50", "mean of 50 + shared ease", "shrunk slope on ease"];
 
-/// Every way over every base. Empty for sets without costs or with fewer than three models.
+/// How many labelled rows split number `s` of a table has to ask about; 0 where no model is made new. Needs costs and three
+/// models.
 #[must_use]
-pub fn new_arm(table: &Table, bases: &[Box<dyn Router>], effort: Effort<'_>) -> Vec<NewArmRow> {
-    if table.cost.is_none() || table.models.len() < 3 {
-        return Vec::new();
-    }
-    let splits = spread(effort.seeds.min(SPLITS) as usize, effort.threads, effort.done, |s| {
-        let split = Split::numbered(table, s as u32);
-        let few = order(&format!("split-{s}"), &table.ids, split.train.iter().copied());
-        let few = &few[..LABELS.min(few.len())];
-        // The fifty are asked about too, so that what is expected on them can be centred.
-        let asked: Vec<usize> = split.test.iter().chain(few).copied().collect();
-        let lesson = Lesson::new(
-            table.models.clone(),
-            s as u32,
-            Prompts::of(table, &split.train),
-            Outcomes::of(table, &split.train),
-            Prompts::of(table, &asked),
-        );
-        let exam = exam_of(table, &split);
-        let known = Outcomes::of(table, few);
-        // A ridge for each model on the same fifty prompts is one ridge with a column a model.
-        let vectors = wide(lesson.test.vectors.view());
-        let n = split.test.len();
-        let ridged = ridge((vectors.slice(s![n.., ..]), vectors.slice(s![..n, ..])), &known, (30.0, 1.0));
-        bases
-            .iter()
-            .filter_map(|base| base.expect(&lesson))
-            .map(|expected| {
-                let of = |arm| Case { lesson: &lesson, known: &known, ridged: &ridged, expected: &expected, arm };
-                let marked = |arm, way| match exam.marks(&of(arm).treated(way)) {
-                    Marks::Pool(figures) => (figures.gap_share, figures.aiq),
-                    _ => (f64::NAN, f64::NAN),
-                };
-                // With all its labels no model is new.
-                let whole = marked(0, WAYS[0]);
-                let arms = 0..table.models.len();
-                let marks = arms.map(|arm| WAYS.map(|way| if way == WAYS[0] { whole } else { marked(arm, way) }));
-                let all: Vec<[(f64, f64); WAYS.len()]> = marks.collect();
-                let mean = |way: usize, f: &dyn Fn((f64, f64)) -> f64| {
-                    all.iter().map(|marks| f(marks[way])).sum::<f64>() / all.len() as f64
-                };
-                (0..WAYS.len()).map(|way| (mean(way, &|m| m.0), mean(way, &|m| m.1))).collect::<Vec<_>>()
-            })
-            .collect::<Vec<_>>()
-    });
+pub fn labels(table: &Table, s: u32) -> usize {
+    if table.cost.is_some() && table.models.len() > 2 && s < SPLITS { LABELS } else { 0 }
+}
+
+/// Gap share and AIQ of every way over every base in one split, each the mean over the models. The split has asked about
+/// the [`labels`] too, so that what is expected on them can be centred.
+#[must_use]
+pub fn treated(table: &Table, sitting: &Sitting, bases: &[Box<dyn Router>]) -> Vec<Vec<(f64, f64)>> {
+    let Sitting { lesson, exam, .. } = sitting;
+    let known = Outcomes::of(table, &sitting.few);
+    // A ridge for each model on the same fifty prompts is one ridge with a column a model.
+    let vectors = wide(lesson.test.vectors.view());
+    let (tested, labelled) = vectors.view().split_at(Axis(0), exam.len());
+    let ridged = Regressors::new(labelled).outcomes(&known, (30.0, 1.0), tested);
+    let over = |expected: Outcomes| {
+        let of = |arm| Case { lesson, known: &known, ridged: &ridged, expected: &expected, arm };
+        let marked = |arm, way| match exam.marks(&of(arm).treated(way)) {
+            Marks::Pool(figures) => (figures.gap_share, figures.aiq),
+            _ => (f64::NAN, f64::NAN),
+        };
+        // With all its labels no model is new.
+        let whole = marked(0, WAYS[0]);
+        let arms = 0..table.models.len();
+        let marks = arms.map(|arm| WAYS.map(|way| if way == WAYS[0] { whole } else { marked(arm, way) }));
+        let all: Vec<[(f64, f64); WAYS.len()]> = marks.collect();
+        let mean =
+            |way: usize, f: &dyn Fn((f64, f64)) -> f64| all.iter().map(|m| f(m[way])).sum::<f64>() / all.len() as f64;
+        (0..WAYS.len()).map(|way| (mean(way, &|m| m.0), mean(way, &|m| m.1))).collect()
+    };
+    bases.iter().filter_map(|base| base.expect(lesson)).map(over).collect()
+}
+
+/// Every way over every base, over the splits. Empty for none.
+#[must_use]
+pub fn new_arm(bases: &[Box<dyn Router>], splits: &[Vec<Vec<(f64, f64)>>]) -> Vec<NewArmRow> {
     let row = |(base, way): (usize, usize)| {
         let of =
             |f: &dyn Fn((f64, f64)) -> f64| Spread::of(&splits.iter().map(|s| f(s[base][way])).collect::<Vec<_>>());
         NewArmRow { base: bases[base].name().to_owned(), way: WAYS[way], gap_share: of(&|m| m.0), aiq: of(&|m| m.1) }
     };
-    (0..bases.len()).flat_map(|base| (0..WAYS.len()).map(move |way| (base, way))).map(row).collect()
+    let bases = if splits.is_empty() { 0 } else { bases.len() };
+    (0..bases).flat_map(|base| (0..WAYS.len()).map(move |way| (base, way))).map(row).collect()
 }
 
 /// One model that is new.

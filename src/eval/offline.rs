@@ -4,9 +4,9 @@ use ndarray::{Array2, Axis};
 
 use super::column::{Column, Record, sum_up};
 use super::crew::spread;
-use super::exam::{Answers, Exam, redraws};
+use super::exam::{Answers, Exam, Redraws};
 use super::routers::{Lesson, Outcomes, Prompts, Router};
-use super::split::Split;
+use super::split::{Split, order};
 use super::table::Table;
 
 /// How much is drawn and how it is spread over the machine.
@@ -46,15 +46,54 @@ fn dearest(outcomes: &Outcomes) -> f64 {
     outcomes.mean_cost().iter().copied().fold(f64::MIN_POSITIVE, f64::max)
 }
 
-/// The exam of a split.
-#[must_use]
-pub fn exam_of(table: &Table, split: &Split) -> Exam {
-    let train = Outcomes::of(table, &split.train);
-    Exam::new(Outcomes::of(table, &split.test), dearest(&train), train.best_single(), strong(table))
+/// One split: the lesson of its training part, the exam on its test part. Every column that is about splits starts here, so
+/// that what a lesson takes is worked out once.
+#[derive(Debug)]
+pub struct Sitting {
+    /// Number of the split.
+    pub number: u32,
+    /// The split.
+    pub split: Split,
+    /// The first training rows of `order(split-s)`. The lesson asks about them too, after the test rows.
+    pub few: Vec<usize>,
+    /// The lesson.
+    pub lesson: Lesson,
+    /// The exam, on the test rows alone.
+    pub exam: Exam,
+}
+
+impl Sitting {
+    /// Split number `number`, with so many training rows to be asked about too.
+    #[must_use]
+    pub fn new(table: &Table, number: u32, few: usize) -> Self {
+        let split = Split::numbered(table, number);
+        let mut drawn = order(&format!("split-{number}"), &table.ids, split.train.iter().copied());
+        drawn.truncate(few);
+        let asked: Vec<usize> = split.test.iter().chain(&drawn).copied().collect();
+        let train = Outcomes::of(table, &split.train);
+        let (truth, strong) = (Outcomes::of(table, &split.test), strong(table));
+        let exam = Exam::new(truth, dearest(&train), train.best_single(), strong);
+        let (known, asked) = (Prompts::of(table, &split.train), Prompts::of(table, &asked));
+        let lesson = Lesson::new(table.models.clone(), number, known, train, asked);
+        Self { number, split, few: drawn, lesson, exam }
+    }
+
+    /// What every router got, the reference lines first.
+    #[must_use]
+    pub fn records(&self, table: &Table, routers: &[Box<dyn Router>], draws: usize) -> Vec<Record> {
+        let redraws = self.exam.redraws(draws, self.number);
+        let mut records = lines(&self.exam, &Outcomes::of(table, &self.split.test), &redraws);
+        for router in routers {
+            if let Some(expected) = router.expect(&self.lesson) {
+                records.push(record(&self.exam, router.as_ref(), &expected.first(self.exam.len()), &redraws));
+            }
+        }
+        records
+    }
 }
 
 /// The records of the reference lines of a pool: the zero router and the oracle.
-fn lines(exam: &Exam, truth: &Outcomes, draws: usize) -> Vec<Record> {
+fn lines(exam: &Exam, truth: &Outcomes, redraws: &Redraws) -> Vec<Record> {
     let Some(lines) = exam.yardstick() else {
         let oracle = exam.marks(truth);
         return vec![Record {
@@ -77,12 +116,12 @@ fn lines(exam: &Exam, truth: &Outcomes, draws: usize) -> Vec<Record> {
         curve: curve.corners().to_vec(),
     };
     vec![
-        record("zero router", zero, &lines.zero, vec![0.0; draws]),
-        record("oracle", exam.marks(truth), &lines.oracle, vec![100.0; draws]),
+        record("zero router", zero, &lines.zero, vec![0.0; redraws.len()]),
+        record("oracle", exam.marks(truth), &lines.oracle, vec![100.0; redraws.len()]),
     ]
 }
 
-fn record(exam: &Exam, router: &dyn Router, expected: &Outcomes, weights: &Array2<f64>) -> Record {
+fn record(exam: &Exam, router: &dyn Router, expected: &Outcomes, redraws: &Redraws) -> Record {
     let answers = exam.answers(expected);
     let even = ndarray::Array1::from_elem(exam.len(), 1.0 / exam.len() as f64);
     let curve = match (&answers, exam.yardstick()) {
@@ -92,30 +131,27 @@ fn record(exam: &Exam, router: &dyn Router, expected: &Outcomes, weights: &Array
     Record {
         router: router.name().to_owned(),
         yardstick: router.is_yardstick(),
-        marks: exam.marks(expected),
-        redrawn: exam.redrawn(&answers, weights),
+        marks: exam.marks_of(&answers, expected),
+        redrawn: exam.redrawn(&answers, redraws),
         curve,
     }
+}
+
+/// Redraws of the test part of each of `seeds` splits.
+#[must_use]
+pub fn draws_each(effort: Effort<'_>) -> usize {
+    (effort.draws / effort.seeds.max(1) as usize).max(1)
 }
 
 /// Trained on the training part of every split, judged on its test part.
 #[must_use]
 pub fn in_distribution(table: &Table, routers: &[Box<dyn Router>], effort: Effort<'_>) -> Column {
-    let draws = (effort.draws / effort.seeds.max(1) as usize).max(1);
-    let splits = spread(effort.seeds as usize, effort.threads, effort.done, |s| {
-        let split = Split::numbered(table, s as u32);
-        let (lesson, exam) = (Lesson::of(table, &split, s as u32), exam_of(table, &split));
-        let weights = redraws(exam.len(), draws, s as u32);
-        let mut records = lines(&exam, &Outcomes::of(table, &split.test), draws);
-        for router in routers {
-            if let Some(expected) = router.expect(&lesson) {
-                records.push(record(&exam, router.as_ref(), &expected, &weights));
-            }
-        }
-        records
-    });
-    sum_up("in distribution", &splits)
+    let sitting = |s| Sitting::new(table, s as u32, 0).records(table, routers, draws_each(effort));
+    sum_up(IN_DISTRIBUTION, &spread(effort.seeds as usize, effort.threads, effort.done, sitting))
 }
+
+/// The name of that column.
+pub const IN_DISTRIBUTION: &str = "in distribution";
 
 /// Each group in turn judged by what was learned on the others; expectations are pooled and marked once. `None` where
 /// fewer than two groups are known.
@@ -133,15 +169,15 @@ pub fn leave_group_out(table: &Table, routers: &[Box<dyn Router>], effort: Effor
     let tested: Vec<usize> = folds.iter().flat_map(|fold| fold.test.iter().copied()).collect();
     let all = Outcomes::of(table, &(0..table.len()).collect::<Vec<_>>());
     let exam = Exam::new(Outcomes::of(table, &tested), dearest(&all), all.best_single(), strong(table));
-    let weights = redraws(exam.len(), effort.draws, 0);
-    let mut records = lines(&exam, &Outcomes::of(table, &tested), effort.draws);
+    let redraws = exam.redraws(effort.draws, 0);
+    let mut records = lines(&exam, &Outcomes::of(table, &tested), &redraws);
     let constant: &dyn Router = &Constant;
-    for (i, router) in std::iter::once(constant).chain(routers.iter().map(AsRef::as_ref)).enumerate() {
+    let judged: Vec<&dyn Router> = std::iter::once(constant).chain(routers.iter().map(AsRef::as_ref)).collect();
+    let marked = spread(judged.len(), effort.threads, &|| (), |i| {
         let parts: Option<Vec<&Outcomes>> = expected.iter().map(|fold| fold[i].as_ref()).collect();
-        if let Some(parts) = parts {
-            records.push(record(&exam, router, &pooled(&parts), &weights));
-        }
-    }
+        Some(record(&exam, judged[i], &pooled(&parts?), &redraws))
+    });
+    records.extend(marked.into_iter().flatten());
     Some(sum_up("leave group out", &[records]))
 }
 
@@ -168,12 +204,12 @@ pub fn transfer(from: &Table, to: &Table, routers: &[Box<dyn Router>], effort: E
     let lesson = Lesson::new(from.models.clone(), 0, Prompts::of(from, &all_from), outcomes, test);
     let truth = Outcomes::of(to, &all_to);
     let exam = Exam::new(truth, dearest(&lesson.outcomes), lesson.outcomes.best_single(), strong(to));
-    let weights = redraws(exam.len(), effort.draws, 0);
+    let redraws = exam.redraws(effort.draws, 0);
     let rivals = routers.iter().filter(|router| !router.is_yardstick());
     let records = rivals.filter_map(|router| {
         let expected = router.expect(&lesson)?;
         (effort.done)();
-        Some(record(&exam, router.as_ref(), &expected, &weights))
+        Some(record(&exam, router.as_ref(), &expected, &redraws))
     });
     sum_up(&format!("{} to {}", from.set, to.set), &[records.collect()])
 }
@@ -195,7 +231,7 @@ pub fn learning_curves(table: &Table, routers: &[Box<dyn Router>], effort: Effor
         std::iter::once("best single".to_owned()).chain(routers.iter().map(|r| r.name().to_owned())).collect();
     let splits = spread(effort.seeds as usize, effort.threads, effort.done, |s| {
         let split = Split::numbered(table, s as u32);
-        let drawn = super::split::order(&format!("split-{s}"), &table.ids, split.train.iter().copied());
+        let drawn = order(&format!("split-{s}"), &table.ids, split.train.iter().copied());
         let truth = Outcomes::of(table, &split.test).score;
         let quality = |expected: &Outcomes| {
             let pick =

@@ -1,6 +1,6 @@
 //! A weak and a strong model without costs: the axis is the share of calls sent to the strong one.
 
-use ndarray::ArrayView1;
+use ndarray::{ArrayView1, ArrayView2};
 use serde::Serialize;
 
 /// The outcomes of a weak and a strong model on the same rows.
@@ -35,33 +35,43 @@ impl Pair {
     }
 
     /// The curve `(share of strong calls, recovered share of the gap)`, the rows of `ranking` sent to the strong model
-    /// one after the other, each as often as `weights` says (once if `None`).
+    /// one after the other.
     #[must_use]
-    pub fn curve(&self, ranking: &[usize], weights: Option<ArrayView1<'_, f64>>) -> Vec<(f64, f64)> {
-        let weight = |row: usize| weights.map_or(1.0, |w| w[row]);
-        let total: f64 = ranking.iter().map(|row| weight(*row)).sum();
-        let gap: f64 = ranking.iter().map(|row| weight(*row) * (self.strong[*row] - self.weak[*row])).sum();
-        let (mut sent, mut gained) = (0.0, 0.0);
+    pub fn curve(&self, ranking: &[usize]) -> Vec<(f64, f64)> {
+        let total = ranking.len() as f64;
+        let gap: f64 = ranking.iter().map(|row| self.strong[*row] - self.weak[*row]).sum();
+        let mut gained = 0.0;
         let mut curve = Vec::with_capacity(ranking.len() + 1);
         curve.push((0.0, 0.0));
-        for &row in ranking {
-            sent += weight(row);
-            gained += weight(row) * (self.strong[row] - self.weak[row]);
-            curve.push((sent / total, gained / gap));
+        for (sent, &row) in (1_u32..).zip(ranking) {
+            gained += self.strong[row] - self.weak[row];
+            curve.push((f64::from(sent) / total, gained / gap));
         }
         curve
     }
 
-    /// APGR of a ranking, rows weighted.
+    /// APGR of a ranking in every redraw, `weights` `[draws, n]`: each row comes as often as its weight says. What every
+    /// trapezoid would be divided by, the sum of weights and the gap, is known only at the end, and one division does for all.
     #[must_use]
-    pub fn apgr(&self, ranking: &[usize], weights: Option<ArrayView1<'_, f64>>) -> f64 {
-        area(&self.curve(ranking, weights))
+    pub fn redrawn(&self, ranking: &[usize], weights: ArrayView2<'_, f64>) -> Vec<f64> {
+        let gains: Vec<(usize, f64)> = ranking.iter().map(|&row| (row, self.strong[row] - self.weak[row])).collect();
+        let apgr = |weights: ArrayView1<'_, f64>| {
+            let (mut sent, mut gained, mut area) = (0.0, 0.0, 0.0);
+            for (row, gain) in &gains {
+                let (weight, before) = (weights[*row], gained);
+                sent += weight;
+                gained += weight * gain;
+                area += weight * (before + gained);
+            }
+            area / (2.0 * sent * gained)
+        };
+        weights.rows().into_iter().map(apgr).collect()
     }
 
     /// Every figure of a router that gives the rows these scores.
     #[must_use]
     pub fn figures(&self, scores: &[f64]) -> PairFigures {
-        let curve = self.curve(&Self::ranking(scores), None);
+        let curve = self.curve(&Self::ranking(scores));
         let reached = |share: f64| curve.iter().find(|(_, pgr)| *pgr >= share).map(|(x, _)| 100.0 * x);
         PairFigures { apgr: area(&curve), apgr10: self.apgr10(scores), cpt50: reached(0.5), cpt80: reached(0.8) }
     }
@@ -124,8 +134,8 @@ mod tests {
     fn a_row_of_weight_two_counts_as_two_rows() {
         let pair = Pair { weak: vec![0.0, 1.0], strong: vec![1.0, 0.0] };
         let twice = Pair { weak: vec![0.0, 0.0, 1.0], strong: vec![1.0, 1.0, 0.0] };
-        let weighted = pair.apgr(&[0, 1], Some(array![2.0, 1.0].view()));
-        assert!((weighted - twice.apgr(&[0, 1, 2], None)).abs() < 1e-12);
+        let weighted = pair.redrawn(&[0, 1], array![[2.0, 1.0]].view());
+        assert!((weighted[0] - area(&twice.curve(&[0, 1, 2]))).abs() < 1e-12);
     }
 
     #[test]

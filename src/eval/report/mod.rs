@@ -5,6 +5,7 @@ mod html;
 mod promises;
 pub(in crate::eval) mod svg;
 
+use ndarray::Array2;
 use serde::Serialize;
 
 pub use anchors::{ANCHORS, Anchor};
@@ -12,13 +13,16 @@ pub use html::page;
 pub use promises::promises;
 
 use super::bars::Bar;
-use super::column::Column;
-use super::new_arm::{NewArmRow, new_arm};
-use super::offline::{Effort, LearningCurve, in_distribution, learning_curves, leave_group_out, transfer};
+use super::column::{Column, sum_up};
+use super::crew::{both, spread};
+use super::new_arm::{NewArmRow, labels, new_arm, treated};
+use super::offline::{
+    Effort, IN_DISTRIBUTION, LearningCurve, Sitting, draws_each, learning_curves, leave_group_out, transfer,
+};
 use super::routers::{GroupMean, KnnRidge, Length, Lexical, Neighbours, Pointsman, Random, Ridge, Router, Shuffled};
 use super::split::Split;
 use super::stream::{
-    BudgetRow, Change, DriftRow, Online, Projection, TrainedRow, budgets, drift, online, policies, pupils, trained,
+    BudgetRow, Change, DriftRow, Online, Projection, Pupil, TrainedRow, budgets, drift, online, policies, trained,
 };
 use super::table::Table;
 
@@ -140,38 +144,68 @@ pub fn pieces(table: &Table, seeds: u32) -> u64 {
     let folds = Split::by_group(table).len() as u64;
     let streamed = table.len() >= SHORTEST_STREAM && !table.is_pair();
     let pools = u64::from(!table.is_pair());
-    let many = u64::from(!table.is_pair() && table.models.len() > 2);
+    let many = u64::from(has_pupils(table));
     let priced = many * u64::from(table.costs_are_complete());
     let online = u64::from(table.groups.len() > 1) + seeds + seeds * Change::ALL.len() as u64;
-    seeds + folds + pools * seeds + many * 2 * seeds + priced * (seeds.min(5) + seeds) + u64::from(streamed) * online
+    seeds + folds + pools * seeds + (many + priced) * seeds + u64::from(streamed) * online
+}
+
+fn has_pupils(table: &Table) -> bool {
+    !table.is_pair() && table.models.len() > 2
+}
+
+/// What the splits show: the column in distribution, and what is played or made new on their test parts.
+#[derive(Default)]
+struct Splits {
+    column: Option<Column>,
+    new_arm: Vec<NewArmRow>,
+    trained: Vec<TrainedRow>,
+    budgets: Vec<BudgetRow>,
+}
+
+impl Splits {
+    fn of(table: &Table, contexts: &Array2<f32>, routers: &[Box<dyn Router>], effort: Effort<'_>) -> Self {
+        let bases: Vec<Box<dyn Router>> = vec![Box::new(Ridge), Box::new(Pointsman)];
+        let (mut records, mut arms, mut pupils) = (vec![], vec![], vec![]);
+        for (record, arm, pupil) in spread(effort.seeds as usize, effort.threads, effort.done, |s| {
+            let labels = labels(table, s as u32);
+            let sitting = Sitting::new(table, s as u32, labels);
+            let records = sitting.records(table, routers, draws_each(effort));
+            let arms = (labels > 0).then(|| treated(table, &sitting, &bases));
+            (records, arms, has_pupils(table).then(|| Pupil::new(sitting, contexts, &Pointsman)))
+        }) {
+            records.push(record);
+            arms.extend(arm);
+            pupils.extend(pupil);
+        }
+        let played = || trained(table, contexts, &pupils, effort);
+        let (trained, budgets) = both(effort.threads, played, || budgets(table, contexts, &pupils, effort));
+        Self { column: Some(sum_up(IN_DISTRIBUTION, &records)), new_arm: new_arm(&bases, &arms), trained, budgets }
+    }
+}
+
+/// Streams from cold, and streams in which something changes.
+fn streams(table: &Table, contexts: &Array2<f32>, effort: Effort<'_>) -> (Option<Online>, Vec<DriftRow>) {
+    if table.is_pair() || table.len() < SHORTEST_STREAM {
+        return (None, vec![]);
+    }
+    let cold = || Some(online(table, contexts, &policies::cold(), false, effort));
+    both(effort.threads, cold, || drift(table, contexts, &policies::drifting(), effort))
 }
 
 /// Everything about one set. `projection` makes the contexts of the streams.
 #[must_use]
 pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router>], effort: Effort<'_>) -> SetReport {
-    let mut columns = Vec::new();
-    if table.set != NEVER_SCORED {
-        columns.push(in_distribution(table, routers, effort));
-        columns.extend(leave_group_out(table, routers, effort));
-    }
-    let (mut learning, mut arms, mut streams) = (vec![], vec![], None);
-    let (mut learned, mut changes, mut paced) = (vec![], vec![], vec![]);
-    if !table.is_pair() {
-        let learners: Vec<Box<dyn Router>> = vec![Box::new(KnnRidge), Box::new(Pointsman)];
-        learning = learning_curves(table, &learners, effort);
-        let bases: Vec<Box<dyn Router>> = vec![Box::new(Ridge), Box::new(Pointsman)];
-        arms = new_arm(table, &bases, effort);
-        let contexts = projection.contexts(table);
-        if table.len() >= SHORTEST_STREAM {
-            streams = Some(online(table, &contexts, &policies::cold(), false, effort));
-            changes = drift(table, &contexts, &policies::drifting(), effort);
-        }
-        if table.models.len() > 2 {
-            let pupils = pupils(table, &contexts, &Pointsman, effort);
-            learned = trained(table, &contexts, &pupils, effort);
-            paced = budgets(table, &contexts, &pupils, effort);
-        }
-    }
+    let scored = table.set != NEVER_SCORED;
+    let contexts = projection.contexts(table);
+    let learners: Vec<Box<dyn Router>> = vec![Box::new(KnnRidge), Box::new(Pointsman)];
+    let groups = || scored.then(|| leave_group_out(table, routers, effort)).flatten();
+    let splits = || if scored { Splits::of(table, &contexts, routers, effort) } else { Splits::default() };
+    let curves = || if table.is_pair() { vec![] } else { learning_curves(table, &learners, effort) };
+    let streams = || streams(table, &contexts, effort);
+    let two = effort.threads;
+    let ((groups, splits), (learning, (online, drift))) =
+        both(two, || both(two, groups, splits), || both(two, curves, streams));
     SetReport {
         set: table.set.clone(),
         rows: table.len(),
@@ -179,13 +213,13 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
         groups: table.groups.len(),
         digest: table.digest(),
         notes: caveats(&table.set).iter().map(ToString::to_string).collect(),
-        columns,
+        columns: splits.column.into_iter().chain(groups).collect(),
         learning,
-        new_arm: arms,
-        online: streams,
-        trained: learned,
-        drift: changes,
-        budgets: paced,
+        new_arm: splits.new_arm,
+        online,
+        trained: splits.trained,
+        drift,
+        budgets: splits.budgets,
     }
 }
 
@@ -194,8 +228,7 @@ pub fn examine(table: &Table, projection: &Projection, routers: &[Box<dyn Router
 pub fn transfers(tables: &[Table], routers: &[Box<dyn Router>], effort: Effort<'_>) -> Vec<Column> {
     let scored = |table: &&Table| table.is_pair() && table.len() > 100;
     let pairs: Vec<&Table> = tables.iter().filter(scored).collect();
-    let both = pairs.iter().flat_map(|from| pairs.iter().map(move |to| (*from, *to)));
-    both.filter(|(from, to)| from.set != to.set && from.models == to.models)
-        .map(|(from, to)| transfer(from, to, routers, effort))
-        .collect()
+    let every = pairs.iter().flat_map(|from| pairs.iter().map(move |to| (*from, *to)));
+    let alike: Vec<_> = every.filter(|(from, to)| from.set != to.set && from.models == to.models).collect();
+    spread(alike.len(), effort.threads, &|| (), |i| transfer(alike[i].0, alike[i].1, routers, effort))
 }

@@ -6,6 +6,7 @@
 
 mod choices;
 mod clusters;
+mod design;
 mod heads;
 mod linear;
 mod neighbours;
@@ -14,12 +15,12 @@ mod recipe;
 
 use std::sync::OnceLock;
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, s};
 
 pub use choices::{Choices, ChoicesError};
-pub use linear::{Ridge, ridge};
+pub use linear::{Regressors, Ridge, Shuffled};
 pub use neighbours::{KnnRidge, Neighbours};
-pub use plain::{GroupMean, Length, Lexical, Random, Shuffled};
+pub use plain::{GroupMean, Length, Lexical, Random};
 pub use recipe::{Pointsman, SETTINGS, Settings};
 
 use super::linalg::{means, wide};
@@ -124,6 +125,12 @@ impl Outcomes {
         Self { score: f(&self.score, &other.score), cost }
     }
 
+    /// The first `n` rows.
+    #[must_use]
+    pub fn first(&self, n: usize) -> Self {
+        self.map(|matrix| matrix.slice(s![..n, ..]).to_owned())
+    }
+
     /// The mean of two expectations.
     #[must_use]
     pub fn mean_with(&self, other: &Self) -> Self {
@@ -153,7 +160,8 @@ struct Memo {
     neighbours: OnceLock<neighbours::Nearest>,
     ridge: OnceLock<Outcomes>,
     knn: OnceLock<Outcomes>,
-    parts: OnceLock<recipe::Parts>,
+    design: OnceLock<design::Design>,
+    recipe: OnceLock<Outcomes>,
 }
 
 impl Lesson {

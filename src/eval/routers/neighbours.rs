@@ -1,5 +1,7 @@
 //! The plain mean of the nearest training rows.
 
+use std::cmp::Ordering;
+
 use ndarray::{Array2, Axis, s};
 
 use super::{Lesson, Outcomes, Router};
@@ -20,24 +22,35 @@ pub(super) struct Nearest {
 /// the earlier row.
 pub(super) fn nearest(queries: &Array2<f32>, keys: &Array2<f32>, k: usize) -> Nearest {
     let transposed = keys.t();
-    let mut found = Nearest { rows: Vec::new() };
-    let mut order: Vec<(f32, u32)> = Vec::with_capacity(keys.nrows());
+    let mut found = Nearest { rows: Vec::with_capacity(queries.nrows()) };
+    let k = k.min(keys.nrows());
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(2 * k);
     for start in (0..queries.nrows()).step_by(BLOCK) {
         let end = (start + BLOCK).min(queries.nrows());
         let block = queries.slice(s![start..end, ..]).dot(&transposed);
         for products in block.rows() {
-            order.clear();
-            order.extend(products.iter().zip(0_u32..).map(|(p, row)| (*p, row)));
-            let greater = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-            let k = k.min(order.len());
-            if k < order.len() {
-                order.select_nth_unstable_by(k, greater);
+            best.clear();
+            // Whoever is not nearer than the k-th so far is not among the k.
+            let mut bar = f32::NEG_INFINITY;
+            for (product, row) in products.iter().zip(0_u32..) {
+                if *product > bar {
+                    best.push((*product, row));
+                    if best.len() == 2 * k {
+                        best.select_nth_unstable_by(k - 1, |a, b| greater(*a, *b));
+                        best.truncate(k);
+                        bar = best[k - 1].0;
+                    }
+                }
             }
-            order[..k].sort_unstable_by(greater);
-            found.rows.push(order[..k].iter().map(|(_, row)| *row).collect());
+            best.sort_unstable_by(|a, b| greater(*a, *b));
+            found.rows.push(best.iter().take(k).map(|(_, row)| *row).collect());
         }
     }
     found
+}
+
+fn greater(a: (f32, u32), b: (f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 impl Lesson {

@@ -1,13 +1,13 @@
-//! Routers that know next to nothing: chance, the prompt's length, ten counts, the task's label, and a control.
+//! Routers that know next to nothing: chance, the prompt's length, ten counts, the task's label.
 
 use std::collections::HashMap;
 
-use ndarray::{Array1, Array2, Axis, s};
+use ndarray::{Array1, Array2, Axis};
 
-use super::{Lesson, Outcomes, Router, ridge};
-use crate::eval::linalg::{means, wide};
+use super::{Lesson, Outcomes, Regressors, Router};
+use crate::eval::linalg::means;
 use crate::eval::metrics::pair::quantile;
-use crate::eval::split::{order, random_score};
+use crate::eval::split::random_score;
 
 /// Rows' worth of training mean that stand behind every group's mean.
 const SHRINKAGE: f64 = 5.0;
@@ -93,7 +93,7 @@ impl Router for Lexical {
 
     fn expect(&self, lesson: &Lesson) -> Option<Outcomes> {
         let (train, test) = z_scores(lesson);
-        Some(ridge((train.view(), test.view()), &lesson.outcomes, (400.0, 400.0)))
+        Some(Regressors::new(train.view()).outcomes(&lesson.outcomes, (400.0, 400.0), test.view()))
     }
 }
 
@@ -124,24 +124,5 @@ impl Router for Random {
         let draws = lesson.test.ids.iter().map(|id| random_score(lesson.number, id));
         score.column_mut(strong).assign(&draws.collect::<Array1<f64>>());
         Some(Outcomes { score, cost: None })
-    }
-}
-
-/// A ridge that learned from other rows' vectors: what the hull, picked with the test part in sight, gives for nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Shuffled;
-
-impl Router for Shuffled {
-    fn name(&self) -> &'static str {
-        "shuffled control"
-    }
-
-    fn expect(&self, lesson: &Lesson) -> Option<Outcomes> {
-        let rows = order(&format!("shuffle-{}", lesson.number), &lesson.train.ids, 0..lesson.train.len());
-        let train = wide(lesson.train.vectors.select(Axis(0), &rows).view());
-        let test = wide(lesson.test.vectors.slice(s![.., ..]));
-        let mut expected = ridge((train.view(), test.view()), &lesson.outcomes, (30.0, 30.0));
-        expected.cost = lesson.train_means().cost;
-        Some(expected)
     }
 }

@@ -14,15 +14,14 @@
 //! inner splits); that more labellings make the two-model sets steadier was known as well. Believing neighbours and ridge less
 //! the further a prompt is from home was tried on the same inner parts and made the left-out tasks worse (-2.7 at one half).
 
-use ndarray::{Array1, Array2, Axis, concatenate};
+use ndarray::{Array1, Array2, Axis};
 use serde::Serialize;
 
 use super::clusters::kmeans;
-use super::heads::{Head, scatter};
-use super::plain::z_scores;
+use super::design::{Design, part};
+use super::heads::{Classes, Head};
 use super::{Lesson, Outcomes, Router};
 use crate::base::{Digest, Seed};
-use crate::eval::linalg::{means, solve, wide};
 
 /// What can be set about the recipe.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -80,113 +79,46 @@ impl Settings {
     }
 }
 
-/// Everything about a lesson that does not depend on the outcomes.
-#[derive(Debug)]
-pub(super) struct Parts {
-    train: Array2<f64>,
-    test: Array2<f64>,
-    /// X'X of the centred training rows, and their mean.
-    gram: Array2<f64>,
-    centre: Array1<f64>,
-    first: Kind,
-    clusters: Vec<Kind>,
-    /// How far every test row is from home, 0..1.
-    novelty: Array1<f64>,
+/// What the recipe expects: heads at home, neighbours with ridge away from it.
+fn recipe(lesson: &Lesson) -> Outcomes {
+    let design = lesson.design();
+    let tasks = tasks(lesson);
+    let instead = tasks.is_none().then_some((SETTINGS.instead_of_tasks, Seed(0)));
+    let draws = SETTINGS.clusters.iter().flat_map(|k| (0..SETTINGS.draws).map(move |draw| (*k, Seed(draw))));
+    let single = design.train.mapv(|x| x as f32);
+    let mut labellings = kmeans(&single, &instead.into_iter().chain(draws).collect::<Vec<_>>());
+    let head = |labels| Head::fit(labels, &design.train, &design.squares, &design.test);
+    let first = head(tasks.unwrap_or_else(|| labellings.remove(0)));
+    let clusters: Vec<Head> = labellings.into_iter().map(head).collect();
+    let by_cluster = lesson.outcomes.map(|target| {
+        let expected = clusters.iter().map(|head| head.posterior.dot(&head.table(target)));
+        expected.reduce(|a, b| a + b).expect("there are clusters") / clusters.len() as f64
+    });
+    let share = SETTINGS.first_share;
+    let home = by_first(lesson, &first).with(&by_cluster, |first, clusters| first * share + clusters * (1.0 - share));
+    let [from, to] = SETTINGS.novelty;
+    let novelty = unsure(&first, design).mapv(|rank| ((rank - from) / (to - from)).clamp(0.0, 1.0));
+    home.with(&lesson.knn_ridge(), |home, away| home + &((away - home) * novelty.view().insert_axis(Axis(1))))
 }
 
-/// A labelling and what its head makes of the test rows.
-#[derive(Debug)]
-struct Kind {
-    head: Head,
-    posterior: Array2<f64>,
-}
-
-/// x = [e, 0.1 clip(z, -4, 4)] of the training and test rows.
-fn features(lesson: &Lesson) -> (Array2<f64>, Array2<f64>) {
-    let (train, test) = z_scores(lesson);
-    let joined = |vectors: &Array2<f32>, z: Array2<f64>| {
-        let z = z.mapv(|z| SETTINGS.lexical_weight * z.clamp(-SETTINGS.lexical_cut, SETTINGS.lexical_cut));
-        let joined = concatenate(Axis(1), &[wide(vectors.view()).view(), z.view()]).expect("a row a prompt in both");
-        // Put together along the rows it stands column by column, and all that follows goes row by row.
-        joined.as_standard_layout().into_owned()
-    };
-    (joined(&lesson.train.vectors, train), joined(&lesson.test.vectors, test))
-}
-
-impl Parts {
-    fn of(lesson: &Lesson) -> Self {
-        let (train, test) = features(lesson);
-        let n = train.nrows();
-        let scatter = scatter(&train);
-        let single = train.mapv(|x| x as f32);
-        let kind = |labels: Vec<u16>| {
-            let head = Head::fit(labels, &train, &scatter);
-            let posterior = head.posterior(&test);
-            Kind { head, posterior }
-        };
-        let tasks = tasks(lesson);
-        let instead = tasks.is_none().then_some((SETTINGS.instead_of_tasks, Seed(0)));
-        let draws = SETTINGS.clusters.iter().flat_map(|k| (0..SETTINGS.draws).map(move |draw| (*k, Seed(draw))));
-        let mut labellings = kmeans(&single, &instead.into_iter().chain(draws).collect::<Vec<_>>());
-        let first = kind(tasks.unwrap_or_else(|| labellings.remove(0)));
-        let clusters = labellings.into_iter().map(kind).collect();
-        let centre = means(train.view());
-        let outer = centre.view().insert_axis(Axis(1)).dot(&centre.view().insert_axis(Axis(0)));
-        let gram = (&scatter - &outer) * n as f64;
-        let [from, to] = SETTINGS.novelty;
-        let novelty = unsure(&first, &train, &scatter).mapv(|rank| ((rank - from) / (to - from)).clamp(0.0, 1.0));
-        Self { train, test, gram, centre, first, clusters, novelty }
-    }
-
-    /// What the first head expects, with what its class means leave over filled in.
-    fn by_first(&self, lesson: &Lesson, outcomes: &Outcomes) -> Outcomes {
-        let near = &lesson.neighbours().rows;
-        let fill = |target: &Array2<f64>, ridged: bool| {
-            let table = self.first.head.table(target);
-            let rest = self.first.head.rest(target, &table);
-            let mut expected = self.first.posterior.dot(&table);
-            for (mut row, near) in expected.rows_mut().into_iter().zip(near) {
-                let weight = SETTINGS.rest_neighbours / near.len() as f64;
-                near.iter().for_each(|n| row.scaled_add(weight, &rest.row(*n as usize)));
-            }
-            if ridged {
-                expected += &self.ridge(&rest);
-            }
-            expected
-        };
-        Outcomes { score: fill(&outcomes.score, true), cost: outcomes.cost.as_ref().map(|cost| fill(cost, false)) }
-    }
-
-    /// Ridge on what is left over, both sides centred.
-    fn ridge(&self, rest: &Array2<f64>) -> Array2<f64> {
-        let mean = means(rest.view());
-        let mut matrix = self.gram.clone();
-        matrix.diag_mut().mapv_inplace(|d| d + SETTINGS.rest_ridge);
-        // X'(Y - mean) of centred X is X'(Y - mean) of X itself: the columns of Y - mean sum to 0.
-        match solve(&matrix, &self.train.t().dot(&(rest - &mean))) {
-            Some(weights) => {
-                let level = mean - self.centre.dot(&weights);
-                self.test.dot(&weights) + &level
-            }
-            None => Array2::zeros((self.test.nrows(), rest.ncols())),
+/// What the first head expects, with what its class means leave over filled in.
+fn by_first(lesson: &Lesson, first: &Head) -> Outcomes {
+    let (near, design) = (&lesson.neighbours().rows, lesson.design());
+    let fill = |target: &Array2<f64>, ridged: bool| {
+        let table = first.table(target);
+        let rest = first.rest(target, &table);
+        let mut expected = first.posterior.dot(&table);
+        for (mut row, near) in expected.rows_mut().into_iter().zip(near) {
+            let weight = SETTINGS.rest_neighbours / near.len() as f64;
+            near.iter().for_each(|n| row.scaled_add(weight, &rest.row(*n as usize)));
         }
-    }
-
-    fn by_cluster(&self, outcomes: &Outcomes) -> Outcomes {
-        outcomes.map(|target| {
-            let expected = self.clusters.iter().map(|kind| kind.posterior.dot(&kind.head.table(target)));
-            expected.reduce(|a, b| a + b).expect("there are clusters") / self.clusters.len() as f64
-        })
-    }
-
-    /// The recipe: heads at home, neighbours with ridge away from it.
-    fn expect(&self, lesson: &Lesson, outcomes: &Outcomes) -> Outcomes {
-        let share = SETTINGS.first_share;
-        let first = self.by_first(lesson, outcomes);
-        let home = first.with(&self.by_cluster(outcomes), |first, clusters| first * share + clusters * (1.0 - share));
-        let novelty = self.novelty.view().insert_axis(Axis(1));
-        home.with(&lesson.knn_ridge(), |home, away| home + &((away - home) * novelty))
-    }
+        if ridged {
+            expected += &design.whole().expect(&rest, SETTINGS.rest_ridge, design.test.view());
+        }
+        expected
+    };
+    let outcomes = &lesson.outcomes;
+    Outcomes { score: fill(&outcomes.score, true), cost: outcomes.cost.as_ref().map(|cost| fill(cost, false)) }
 }
 
 /// The tasks of the training rows as classes, if every row has one and there are two at least.
@@ -212,17 +144,13 @@ fn greatest(posterior: &Array2<f64>) -> Array1<f64> {
 
 /// How unsure the first head is of each test row: the rank of its greatest posterior among those of training rows that
 /// a head of the other parts was asked about, 1 = less sure than of any.
-fn unsure(first: &Kind, train: &Array2<f64>, whole: &Array2<f64>) -> Array1<f64> {
-    let n = train.nrows();
-    let folds = SETTINGS.folds;
-    let mut sure = Vec::with_capacity(n);
-    for fold in 0..folds {
-        let (asked, known): (Vec<usize>, Vec<usize>) = (0..n).partition(|row| row % folds == fold);
-        let part = train.select(Axis(0), &asked);
-        let others = train.select(Axis(0), &known);
-        let rest = (whole * n as f64 - part.t().dot(&part)) / known.len() as f64;
-        let labels = known.iter().map(|row| first.head.labels[*row]).collect();
-        sure.extend(greatest(&Head::fit(labels, &others, &rest).posterior(&part)));
+fn unsure(first: &Head, design: &Design) -> Array1<f64> {
+    let mut sure = Vec::with_capacity(first.labels.len());
+    for (fold, squares) in design.parts.iter().enumerate() {
+        let asked = part(&design.train, fold);
+        let labels = first.labels.iter().skip(fold).step_by(SETTINGS.folds);
+        let others = first.classes.without(&Classes::of(first.posterior.ncols(), labels, asked));
+        sure.extend(greatest(&others.discriminant(&(&design.squares - squares)).posterior(asked)));
     }
     1.0 - ranks(sure, &greatest(&first.posterior))
 }
@@ -240,8 +168,7 @@ impl Router for Pointsman {
         if lesson.train.len() < SETTINGS.fewest {
             return Some(lesson.knn_ridge());
         }
-        let parts = lesson.memo.parts.get_or_init(|| Parts::of(lesson));
-        Some(parts.expect(lesson, &lesson.outcomes))
+        Some(lesson.memo.recipe.get_or_init(|| recipe(lesson)).clone())
     }
 }
 

@@ -14,14 +14,14 @@ use serde::Serialize;
 
 pub use budget::{BudgetRow, budgets};
 pub use drift::{DriftRow, drift};
-pub use trained::{Pupil, TrainedRow, pupils, trained};
+pub use trained::{Pupil, TrainedRow, trained};
 pub use world::{Change, World};
 
 use super::crew::spread;
 use super::exam::Spread;
-use super::linalg::{means, wide};
+use super::linalg::{gram, means, wide};
 use super::offline::Effort;
-use super::routers::{Outcomes, ridge};
+use super::routers::Regressors;
 use super::split::{blocked, order};
 use super::table::Table;
 use crate::base::Seed;
@@ -53,7 +53,7 @@ impl Projection {
         let centre = means(x.view());
         let x = x - &centre;
         let p = x.ncols();
-        let covariance = x.t().dot(&x) / x.nrows() as f64;
+        let covariance = gram(x.view()) / x.nrows() as f64;
         let eigen = nalgebra::SymmetricEigen::new(nalgebra::DMatrix::from_fn(p, p, |i, j| covariance[[i, j]]));
         let mut ranks: Vec<usize> = (0..p).collect();
         ranks.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
@@ -99,12 +99,16 @@ fn full_information(world: &World<'_>, vectors: &Array2<f32>) -> Vec<usize> {
     for t in 0..n.min(50) {
         picks.push(if t == 0 { 0 } else { best(means(utility.slice(s![..t, ..])).view()) });
     }
-    let mut from = 50;
+    let (mut from, mut squares) = (50, gram(x.slice(s![..n.min(50), ..])));
     while from < n {
         let to = (2 * from).min(n);
-        let past = Outcomes { score: utility.slice(s![..from, ..]).to_owned(), cost: None };
-        let expected = ridge((x.slice(s![..from, ..]), x.slice(s![from..to, ..])), &past, (30.0, 30.0));
-        picks.extend(expected.score.rows().into_iter().map(best));
+        let past = Regressors::with_squares(x.slice(s![..from, ..]), squares.clone());
+        let coming = x.slice(s![from..to, ..]);
+        let expected = past.expect(&utility.slice(s![..from, ..]).to_owned(), 30.0, coming);
+        picks.extend(expected.rows().into_iter().map(best));
+        if to < n {
+            squares += &gram(coming);
+        }
         from = to;
     }
     picks

@@ -9,8 +9,8 @@ use super::{Change, World, play};
 use crate::eval::crew::spread;
 use crate::eval::exam::Spread;
 use crate::eval::metrics::many::pick;
-use crate::eval::offline::Effort;
-use crate::eval::routers::{Lesson, Outcomes, Router};
+use crate::eval::offline::{Effort, Sitting};
+use crate::eval::routers::{Outcomes, Router};
 use crate::eval::split::{Split, order};
 use crate::eval::table::Table;
 use crate::policy::Bandit;
@@ -29,19 +29,16 @@ pub struct Pupil {
     pub(super) warm: Published<Bandit>,
 }
 
-/// One pupil a split.
-#[must_use]
-pub fn pupils(table: &Table, contexts: &Array2<f32>, router: &dyn Router, effort: Effort<'_>) -> Vec<Pupil> {
-    spread(effort.seeds as usize, effort.threads, effort.done, |s| {
-        let number = s as u32;
-        let split = Split::numbered(table, number);
-        let lesson = Lesson::of(table, &split, number);
-        let (expected, warm) = (router.expect(&lesson), warm(&lesson, contexts, &split.train));
-        Pupil { number, split, known: lesson.outcomes, expected, warm }
-    })
-}
-
 impl Pupil {
+    /// What is learned on the training part of this split.
+    #[must_use]
+    pub fn new(sitting: Sitting, contexts: &Array2<f32>, router: &dyn Router) -> Self {
+        let Sitting { number, split, lesson, .. } = sitting;
+        let expected = router.expect(&lesson).map(|expected| expected.first(split.test.len()));
+        let warm = warm(&lesson, contexts, &split.train);
+        Self { number, split, known: lesson.outcomes, expected, warm }
+    }
+
     /// Places in the test part, in the order they come.
     pub(super) fn order(&self, table: &Table) -> Vec<usize> {
         order(&format!("order-{}", self.number), &table.ids, 0..self.split.test.len())
