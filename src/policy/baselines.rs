@@ -272,7 +272,7 @@ impl LinUcb {
         }
         // A sum of squares with a ridge is positive definite.
         let _ = linalg::cholesky(&mut factor, d);
-        let half = linalg::gram(&linalg::invert_lower(&factor, d), d);
+        let half = linalg::inverse(&factor, d);
         let value = |i: usize, j: usize| half[linalg::packed(i.max(j)) + i.min(j)];
         let inverse: Vec<f64> = (0..d * d).map(|place| value(place / d, place % d)).collect();
         let theta = product(&inverse, &fading.sums.b).into_iter().map(|value| left * value).collect();

@@ -71,6 +71,26 @@ pub fn solve_upper(c: &[f64], b: &mut [f64]) {
     }
 }
 
+/// `A^-1` from the Cholesky factor `C` of `A`.
+#[must_use]
+pub fn inverse(c: &[f64], d: usize) -> Vec<f64> {
+    wide(Inverse(c, d))
+}
+
+struct Inverse<'a>(&'a [f64], usize);
+
+impl Work for Inverse<'_> {
+    type Made = Vec<f64>;
+
+    #[inline(always)]
+    fn made(self) -> Vec<f64> {
+        let (mut factor, mut inverse) = (vec![0.0; packed(self.1)], vec![0.0; packed(self.1)]);
+        triangle::invert_lower(self.0, self.1, &mut factor);
+        triangle::gram(&factor, self.1, &mut inverse);
+        inverse
+    }
+}
+
 /// `|M x|^2` of a lower triangular `M`: with `M = C^-1` it is `x' A^-1 x`, a product without divisions.
 #[must_use]
 pub fn squared_length(m: &[f64], x: &[f64]) -> f64 {
@@ -129,10 +149,9 @@ mod tests {
             for (x, y) in back.iter().zip(&b) {
                 prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
             }
-            let (mut inverse_factor, mut inverse) = (vec![0.0; packed(7)], vec![0.0; packed(7)]);
+            let mut inverse_factor = vec![0.0; packed(7)];
             triangle::invert_lower(&c, 7, &mut inverse_factor);
-            triangle::gram(&inverse_factor, 7, &mut inverse);
-            for (x, y) in multiply(&inverse, &b).iter().zip(&z) {
+            for (x, y) in multiply(&inverse(&c, 7), &b).iter().zip(&z) {
                 prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
             }
             let quadratic = squared_length(&inverse_factor, &b);
