@@ -17,6 +17,7 @@ pub mod forgetting;
 #[expect(clippy::inline_always, reason = "what works on several numbers must end up in the function made for them")]
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "one call into a function compiled for AVX2"))]
 mod lanes;
+#[expect(clippy::inline_always, reason = "must end up in the function that is compiled for AVX2")]
 pub mod linalg;
 pub mod online;
 pub mod pacer;

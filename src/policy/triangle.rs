@@ -117,6 +117,7 @@ fn invert_rows<N: Number, const R: usize>(c: &[N], i: usize, inverse: &mut [N]) 
 }
 
 /// `C` elements from `j` on of the first row of these and, if there are two, of the second; how many they are in a row.
+#[expect(clippy::needless_range_loop, reason = "places of fixed arrays: written so, they stay in registers")]
 #[inline(always)]
 fn inverse_of<N: Number, const R: usize, const C: usize>(
     above: &[N],
@@ -138,11 +139,10 @@ fn inverse_of<N: Number, const R: usize, const C: usize>(
         }
     }
     let full = j + C - 1;
-    let rows: [&[N]; R] = rows.map(|row| &row[full..i]);
     let mut at = row(full) + j;
-    for k in 0..i - full {
+    for k in full..i {
         let xs: &[N; C] = of(above, at);
-        at += full + k + 1;
+        at += k + 1;
         for r in 0..R {
             for c in 0..C {
                 sums[r][c] = sums[r][c].less(rows[r][k], xs[c]);

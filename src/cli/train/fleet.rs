@@ -138,7 +138,8 @@ impl Fleet {
             all.iter().zip(&policies).map(|((track, ..), policy)| (&self.tracks[*track].logs[0], policy)).collect();
         let gains =
             compare(&pairs, &channels, &first.at_cuts[0][0], &config.catalog, &options).map_err(Failure::failed)?;
-        let surely = |gain: &Figure| gain.interval.is_some_and(|interval| interval.lower > 0.0);
+        // More than what adding the same numbers in another order makes.
+        let surely = |gain: &Figure| gain.interval.is_some_and(|interval| interval.lower > 1e-9);
         let taken = (1..gains.len())
             .filter(|&at| surely(&gains[at]))
             .max_by(|&a, &b| gains[a].mean.total_cmp(&gains[b].mean))

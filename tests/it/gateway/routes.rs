@@ -98,6 +98,7 @@ async fn a_past_decision_is_explained() {
     let house = House::new(whole("hi")).await;
     let reply = house.chat(ask("auto", "q")).await;
     let id = reply.header("x-pointsman-decision").expect("an id").to_owned();
+    house.first_completed().await;
     house.post("/v1/feedback", json!({"decision_id": id, "score": 0.5}).to_string()).await;
     let explained = house.get(&format!("/v1/decisions/{id}")).await.json();
     assert_eq!(explained["id"], id);
