@@ -136,9 +136,9 @@ impl OnlinePolicy for Ucb1 {
     }
 
     fn score(&mut self, round: &Round<'_>) -> Vec<f64> {
-        let total: f64 = self.arms.iter().map(|arm| arm.n).sum();
+        let step = 1.0 + self.arms.iter().map(|arm| arm.n).sum::<f64>();
         let bound = |arm: &Moments| {
-            if arm.n > 0.0 { arm.sum / arm.n + (self.width * total.ln() / arm.n).sqrt() } else { f64::INFINITY }
+            if arm.n > 0.0 { arm.sum / arm.n + (self.width * step.ln() / arm.n).sqrt() } else { f64::INFINITY }
         };
         certain(&self.arms.iter().map(bound).collect::<Vec<_>>(), round.open)
     }
@@ -188,7 +188,8 @@ pub struct LinUcb {
     alpha: f64,
     ridge: f64,
     forgetting: f64,
-    untried: f64,
+    /// What an arm is worth before its first row.
+    prior: f64,
     /// Updates so far.
     now: i32,
     arms: Vec<LinUcbArm>,
@@ -196,7 +197,6 @@ pub struct LinUcb {
 
 #[derive(Clone, Debug)]
 struct LinUcbArm {
-    tried: bool,
     /// As of the last update; where the arm forgets, of some updates ago, see [`STALE`].
     solved: Solved,
     /// What a forgetting arm is solved from anew. Where nothing is forgotten, one row more is one step more.
@@ -227,22 +227,25 @@ struct Fading {
 const STALE: i32 = 16;
 
 impl LinUcb {
-    /// As the offline benchmark plays it: alpha .3, ridge 1, an untried arm is worth 1. `forgetting` 1 forgets nothing.
+    /// As the offline benchmark plays it: alpha .3, ridge 1, an untried arm is worth 1, which its first rows outweigh as
+    /// they do the ridge. `forgetting` 1 forgets nothing.
     #[must_use]
     pub fn new(forgetting: f64, arms: usize, dimensions: usize) -> Self {
-        Self { untried: 1.0, ..Self::with(0.3, 1.0, forgetting, arms, dimensions) }
+        let mut this = Self { prior: 1.0, ..Self::with(0.3, 1.0, forgetting, arms, dimensions) };
+        this.arms.iter_mut().for_each(|arm| arm.solved.theta[0] = this.prior);
+        this
     }
 
-    /// With these settings; an untried arm has no value of its own but its bound.
+    /// With these settings; an untried arm is worth 0 and its bound.
     #[must_use]
     pub fn with(alpha: f64, ridge: f64, forgetting: f64, arms: usize, dimensions: usize) -> Self {
         let d = dimensions;
         let mut solved = Solved { inverse: vec![0.0; d * d], theta: vec![0.0; d] };
         solved.inverse.iter_mut().step_by(d + 1).for_each(|value| *value = 1.0 / ridge);
         let fading = Fading { sums: Sums::new(d), squared: vec![0.0; d * d], at: 0, stale: STALE };
-        let arm = LinUcbArm { tried: false, solved, fading: (forgetting < 1.0).then_some(fading) };
+        let arm = LinUcbArm { solved, fading: (forgetting < 1.0).then_some(fading) };
         let name = if forgetting < 1.0 { format!("LinUCB, forgetting {forgetting}") } else { "LinUCB".to_owned() };
-        Self { name, alpha, ridge, forgetting, untried: 0.0, now: 0, arms: vec![arm; arms] }
+        Self { name, alpha, ridge, forgetting, prior: 0.0, now: 0, arms: vec![arm; arms] }
     }
 
     /// The bound of every arm at `x`.
@@ -275,12 +278,14 @@ impl LinUcb {
         let half = linalg::inverse(&factor, d);
         let value = |i: usize, j: usize| half[linalg::packed(i.max(j)) + i.min(j)];
         let inverse: Vec<f64> = (0..d * d).map(|place| value(place / d, place % d)).collect();
-        let theta = product(&inverse, &fading.sums.b).into_iter().map(|value| left * value).collect();
+        let mut target: Vec<f64> = fading.sums.b.iter().map(|value| left * value).collect();
+        target[0] += self.ridge * self.prior;
+        let theta = product(&inverse, &target);
         Solved { inverse, theta }
     }
 
     fn bound(&self, arm: &LinUcbArm, solved: &Solved, x: &[f64]) -> f64 {
-        let mean = if arm.tried { linalg::inner(&solved.theta, x) } else { self.untried };
+        let mean = linalg::inner(&solved.theta, x);
         let towards = product(&solved.inverse, x);
         let width = match &arm.fading {
             Some(Fading { squared, at, .. }) => {
@@ -298,7 +303,6 @@ impl LinUcb {
         self.now += 1;
         let left = self.arms[arm].fading.as_ref().map_or(1.0, |fading| self.left(fading.at));
         let arm = &mut self.arms[arm];
-        arm.tried = true;
         match &mut arm.fading {
             Some(fading) => {
                 fading.sums.scale(left);
