@@ -162,6 +162,20 @@ impl Drop for Embedding {
     }
 }
 
+/// The `input` of a request for vectors, in the four forms the API has.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// One text.
+    Text(String),
+    /// Several.
+    Texts(Vec<String>),
+    /// One text, as tokens.
+    Tokens(Vec<u32>),
+    /// Several, as tokens.
+    TokenLists(Vec<Vec<u32>>),
+}
+
 /// Tokens of the body's input: those that were sent as such, or those of its texts. What is neither is counted as it is
 /// written.
 fn input_tokens(body: &[u8], model: &str) -> u64 {
@@ -169,14 +183,6 @@ fn input_tokens(body: &[u8], model: &str) -> u64 {
     struct Wire<'a> {
         #[serde(borrow)]
         input: Option<&'a RawValue>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Input {
-        Text(String),
-        Texts(Vec<String>),
-        Tokens(Vec<u32>),
-        TokenLists(Vec<Vec<u32>>),
     }
     let Ok(Wire { input: Some(raw) }) = serde_json::from_slice(body) else { return 0 };
     let tokens = match serde_json::from_str(raw.get()) {

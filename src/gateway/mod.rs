@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 pub use asked::shorten;
 pub use body::Body;
 pub use budgets::Budgets;
+pub use embed_upstream::Input as EmbeddingInput;
 pub use evaluators::CHANNELS as EVALUATORS;
 pub use feedback::{Receipt, Said, Subject};
 pub use guards::{Guards, Rule, Standing};

@@ -19,7 +19,7 @@ use super::intake;
 use crate::base::{Error, Kind};
 use crate::embed::{DIMENSIONS, Embedder, Origin};
 use crate::features::tokens::Vocabulary;
-use crate::gateway::Gateway;
+use crate::gateway::{EmbeddingInput as Input, Gateway};
 
 /// The name under which the local encoder is asked for.
 pub const LOCAL_MODEL: &str = "local/all-MiniLM-L6-v2";
@@ -38,15 +38,6 @@ struct Wire {
     #[serde(default)]
     encoding_format: Format,
     dimensions: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Input {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]

@@ -19,6 +19,7 @@ pub mod forgetting;
 mod lanes;
 #[expect(clippy::inline_always, reason = "must end up in the function that is compiled for AVX2")]
 pub mod linalg;
+pub mod linucb;
 pub mod online;
 pub mod pacer;
 pub mod prior;

@@ -10,8 +10,8 @@ use pointsman::chat::Usage;
 use pointsman::embed::Origin;
 use pointsman::eval::bars::{Bar, worlds};
 use pointsman::features::{CONTEXT, Context};
-use pointsman::policy::baselines::LinUcb;
 use pointsman::policy::evidence::{Lift, MeanInterval};
+use pointsman::policy::linucb::LinUcb;
 use pointsman::policy::pacer::Pace;
 use pointsman::policy::propensity::{inverse_gap, win_probabilities};
 use pointsman::policy::{

@@ -6,7 +6,8 @@ use ndarray::Array2;
 
 use super::{CONTEXT, Maker};
 use crate::eval::routers::Lesson;
-use crate::policy::baselines::{ContextFree, Fixed, LinUcb, Ucb1};
+use crate::policy::baselines::{ContextFree, Fixed, Ucb1};
+use crate::policy::linucb::LinUcb;
 use crate::policy::{Algorithm, Bandit, Config, Explore, OnlinePolicy, Round};
 
 /// Answers after which the served policy is made anew. In service that is 64 events or a quarter of a second.
