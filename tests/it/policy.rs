@@ -11,7 +11,6 @@ use pointsman::embed::Origin;
 use pointsman::eval::bars::{Bar, worlds};
 use pointsman::features::{CONTEXT, Context};
 use pointsman::policy::evidence::{Lift, MeanInterval};
-use pointsman::policy::linucb::LinUcb;
 use pointsman::policy::pacer::Pace;
 use pointsman::policy::propensity::{inverse_gap, win_probabilities};
 use pointsman::policy::{
@@ -59,24 +58,6 @@ fn inverse_gap_weighting_agrees_with_its_closed_form() {
         let utilities: Vec<f64> = numbers(&case["cost_hat"]).iter().map(|cost| -cost).collect();
         let found = inverse_gap(&utilities, case["gamma"].as_f64().expect("gamma"));
         close(&found, &numbers(&case["pmf"]), 1e-12);
-    }
-}
-
-#[test]
-fn the_forgetting_linucb_agrees_with_a_dense_inverse() {
-    let Some(oracle) = oracle("04_discounted_linucb.json") else { return };
-    let number = |name: &str| oracle[name].as_f64().expect("a number");
-    let (arms, d) = (number("arms") as usize, number("d") as usize);
-    let mut policy = LinUcb::with(number("alpha"), number("lam"), number("gamma"), arms, d);
-    let list = |name: &str| oracle[name].as_array().expect("a list").clone();
-    let steps = list("contexts").into_iter().zip(list("actions")).zip(list("rewards")).zip(list("ucb"));
-    for (((x, action), reward), bounds) in steps {
-        let x = numbers(&x);
-        close(&policy.bounds(&x), &numbers(&bounds), 1e-9);
-        policy.learn(&x, action.as_u64().expect("an index") as usize, reward.as_f64().expect("a number"));
-    }
-    for (arm, theta) in list("final_theta").iter().enumerate() {
-        close(&policy.coefficients(arm), &numbers(theta), 1e-9);
     }
 }
 

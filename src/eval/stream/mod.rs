@@ -138,7 +138,7 @@ pub struct Online {
     pub priced: bool,
     /// Orders.
     pub orders: u32,
-    /// Best fixed arm and full-information ridge first.
+    /// Best fixed arm and full-information ridge first; last what all arms alike give on average.
     pub rows: Vec<OnlineRow>,
 }
 
@@ -159,6 +159,9 @@ pub fn online(table: &Table, contexts: &Array2<f32>, makers: &[Maker<'_>], price
                 .iter()
                 .map(|(_, make)| rewards(&play(make(table.models.len()).as_mut(), &world, world.len(), s as u32))),
         );
+        let all_alike =
+            |t: usize| (0..world.arms()).map(|arm| world.utility(t, arm)).sum::<f64>() / world.arms() as f64;
+        each.push((0..world.len()).map(all_alike).collect());
         each
     });
     let (shuffled, blocked) = streams.split_at(orders as usize);
@@ -166,7 +169,7 @@ pub fn online(table: &Table, contexts: &Array2<f32>, makers: &[Maker<'_>], price
     let mut places: Vec<usize> = [100, 500, 2_000].into_iter().filter(|t| *t < n).collect();
     places.push(n);
     let names = ["best fixed arm", "full-information ridge"].map(str::to_owned).into_iter();
-    let names = names.chain(makers.iter().map(|(name, _)| name.clone()));
+    let names = names.chain(makers.iter().map(|(name, _)| name.clone())).chain(["random".to_owned()]);
     let sum = |rewards: &[f64], t: usize| rewards[..t].iter().sum::<f64>();
     let rows = names.enumerate().map(|(i, policy)| {
         let regret = |against: usize, t: usize| {

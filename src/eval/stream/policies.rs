@@ -6,7 +6,7 @@ use ndarray::Array2;
 
 use super::{CONTEXT, Maker};
 use crate::eval::routers::Lesson;
-use crate::policy::baselines::{ContextFree, Fixed, Ucb1};
+use crate::policy::baselines::{ContextFree, Ucb1};
 use crate::policy::linucb::LinUcb;
 use crate::policy::{Algorithm, Bandit, Config, Explore, OnlinePolicy, Round};
 
@@ -75,7 +75,6 @@ pub fn cold() -> Vec<Maker<'static>> {
         maker("LinUCB", |arms| LinUcb::new(1.0, arms, CONTEXT)),
         maker("Thompson, no context", ContextFree::new),
         maker("UCB1", Ucb1::narrow),
-        maker("random", Fixed::uniform),
     ]
 }
 

@@ -16,7 +16,7 @@ pub enum Change {
     PriceCut,
     /// The best arm costs ten times as much.
     PriceRise,
-    /// The best arm answers with the rows of the middle one of those that score less, at its own price.
+    /// The best arm answers with the rows of the middle one of those that score less (of two: the lower), at its own price.
     SilentDrop,
     /// The best arm is gone.
     Removed,
@@ -80,7 +80,7 @@ impl<'a> World<'a> {
         let best = first_best(&|arm| mean(&score, arm) - listed[arm]);
         let arm = if change == Change::PriceCut { first_best(&|arm| listed[arm]) } else { best };
         let mut weaker: Vec<usize> = (0..k).filter(|other| mean(&score, *other) < mean(&score, arm)).collect();
-        weaker.sort_by(|a, b| mean(&score, *a).total_cmp(&mean(&score, *b)));
+        weaker.sort_by(|a, b| mean(&score, *b).total_cmp(&mean(&score, *a)));
         let stand_in = weaker.get(weaker.len() / 2).copied().unwrap_or(arm);
         Self { contexts, order, score, penalty, listed, change, arm, stand_in }
     }
