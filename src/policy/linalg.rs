@@ -4,7 +4,7 @@
 //! `(i, j)`, `j <= i`, stands at `i (i + 1) / 2 + j`.
 
 use super::lanes::{Work, wide};
-use super::triangle;
+use super::triangle::{self, Triangle};
 
 /// Numbers in a packed triangle of order `d`.
 #[must_use]
@@ -47,7 +47,11 @@ impl Work for Factor<'_> {
 
     #[inline(always)]
     fn made(self) -> bool {
-        triangle::cholesky(self.0, self.1)
+        let Self(a, d) = self;
+        let mut factor = Triangle::zeros(d);
+        let definite = factor.become_factor(&Triangle::new(d, |at| a[at]), &[]);
+        a.copy_from_slice(&factor.packed(d, |x| *x));
+        definite
     }
 }
 
@@ -84,10 +88,11 @@ impl Work for Inverse<'_> {
 
     #[inline(always)]
     fn made(self) -> Vec<f64> {
-        let (mut factor, mut inverse) = (vec![0.0; packed(self.1)], vec![0.0; packed(self.1)]);
-        triangle::invert_lower(self.0, self.1, &mut factor);
-        triangle::gram(&factor, self.1, &mut inverse);
-        inverse
+        let Self(c, d) = self;
+        let (mut factor, mut inverse) = (Triangle::zeros(d), Triangle::zeros(d));
+        factor.become_inverse(&Triangle::new(d, |at| c[at]));
+        inverse.add_gram(&factor);
+        inverse.packed(d, |x| *x)
     }
 }
 
@@ -149,12 +154,16 @@ mod tests {
             for (x, y) in back.iter().zip(&b) {
                 prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
             }
-            let mut inverse_factor = vec![0.0; packed(7)];
-            triangle::invert_lower(&c, 7, &mut inverse_factor);
+            let mut factor = Triangle::zeros(7);
+            factor.become_inverse(&Triangle::new(7, |at| c[at]));
             for (x, y) in multiply(&inverse(&c, 7), &b).iter().zip(&z) {
                 prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
             }
-            let quadratic = squared_length(&inverse_factor, &b);
+            let filled = [&b[..], &[0.0; 2]].concat();
+            for (x, y) in factor.apply_inverse(&filled).iter().zip(&z) {
+                prop_assert!((x - y).abs() < 1e-9, "{x} {y}");
+            }
+            let quadratic = squared_length(&factor.packed(7, |x| *x), &b);
             prop_assert!((quadratic - inner(&b, &z)).abs() < 1e-9);
         }
     }

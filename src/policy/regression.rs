@@ -13,15 +13,18 @@
 //!
 //! How much a context tells differs from one stream of requests to another, and so does the `L` that fits. Where a
 //! [`Prior`] names looser ridges, they are tried one after the other for as long as the marginal likelihood of all rows
-//! rises, and the one under which it is greatest is taken, if it is greater than under the usual one by more than chance: `-1/2 sum_a ln(|A_a|/|L|) - 1/2 ln(|Q|/|L_0|) - (n + n_0)/2 ln(R + n_0 s_0^2)`,
-//! up to a constant, with `R` that of all arms and of `theta_0` together. It too is a function of the sums alone.
+//! rises, and the one under which it is greatest is taken, if it is greater than under the usual one by more than
+//! chance: `-1/2 sum_a ln(|A_a|/|L|) - 1/2 ln(|Q|/|L_0|) - (n + n_0)/2 ln(R + n_0 s_0^2)`, up to a constant, with the
+//! `R` of all arms together, `sum_a (sum w y^2 - b_a'A_a^-1 b_a) + m_0'L_0 m_0 - theta_0'Q theta_0`. It too is a function
+//! of the sums alone, and needs no arm's own coefficients.
 //!
 //! The ridge `L` stays outside the sums and is never forgotten: a direction that is no longer seen becomes as
 //! uncertain as it was at first, and never more. Nothing inverse is carried from one fit to the next.
 
 use super::lanes::{Four, LANES, Number as _, wide};
 use super::linalg::{self, packed};
-use super::quad::{Quad, Residuals, Solved};
+use super::quad::{Quad, Residuals, Solved, column};
+use super::triangle::Triangle;
 
 /// The sums of one arm.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,8 +174,6 @@ pub fn fit<'a>(prior: &Prior, sums: impl Iterator<Item = &'a Sums>, factor: f64)
 struct Joint<'a> {
     ridge: &'a [f64],
     quads: Vec<Solved>,
-    /// `theta_a` and `R_a` of each.
-    residuals: Vec<(Vec<Four>, [f64; LANES])>,
     shared: Vec<f64>,
     rows: f64,
     /// Log marginal likelihood, up to a constant that all ridges share.
@@ -183,13 +184,10 @@ struct Joint<'a> {
 impl<'a> Joint<'a> {
     fn new(prior: &Prior, ridge: &'a [f64], quads: &[Quad]) -> Self {
         let d = ridge.len();
-        let (mut inverses, mut bases) = (vec![Four::of(0.0); packed(d)], vec![Four::of(0.0); d]);
-        let quads: Vec<Solved> = quads.iter().map(|quad| Solved::new(ridge, quad, &mut inverses, &mut bases)).collect();
-        let arms = quads.iter().map(|quad| quad.arms).sum::<usize>() as f64;
-        let rows: f64 = quads.iter().flat_map(|quad| &quad.n[..quad.arms]).sum();
-        let half_log = |diagonal: &[f64]| diagonal.iter().map(|x| 0.5 * x.ln()).sum::<f64>();
-        let mut log_volume = arms * half_log(ridge) + quads.iter().map(|quad| quad.log_volume(d)).sum::<f64>();
-        let mut q: Vec<f64> = inverses.into_iter().map(Four::sum).collect();
+        let (mut room, mut inverses) = (Triangle::zeros(d), Triangle::zeros(d));
+        let quads: Vec<Solved> = quads.iter().map(|quad| Solved::new(ridge, quad, &mut room, &mut inverses)).collect();
+        let places = (quads.len() * LANES) as f64;
+        let mut q = inverses.packed(d, |inverse| inverse.sum());
         let mut target = Vec::with_capacity(d);
         let mut at = 0;
         for (i, l) in ridge.iter().enumerate() {
@@ -197,44 +195,51 @@ impl<'a> Joint<'a> {
                 *q *= -(l * other);
             }
             at += i + 1;
-            q[at - 1] += prior.shared_ridge[i] + arms * l;
-            target.push(prior.shared_ridge[i] * prior.mean[i] + l * bases[i].sum());
+            q[at - 1] += prior.shared_ridge[i] + places * l;
+            let bases = quads.iter().fold(Four::of(0.0), |sum, quad| sum + quad.base[i]).sum();
+            target.push(prior.shared_ridge[i] * prior.mean[i] + l * bases);
         }
+        let rows: f64 = quads.iter().map(|quad| quad.n.sum()).sum();
+        let mut joint = Self { ridge, quads, shared: target, rows, evidence: f64::NEG_INFINITY, looser: false };
         // L_0 keeps Q positive definite; rounding could spoil that only with sums near the largest numbers.
-        let shared = if linalg::cholesky(&mut q, d) {
-            linalg::solve_lower(&q, &mut target);
-            linalg::solve_upper(&q, &mut target);
-            log_volume += half_log(&prior.shared_ridge) - (0..d).map(|i| q[packed(i + 1) - 1].ln()).sum::<f64>();
-            target
-        } else {
-            prior.mean.clone()
-        };
-        let pull: Vec<f64> = ridge.iter().zip(&shared).map(|(l, t)| l * t).collect();
-        let shared_quadratic = linalg::inner(&pull, &shared);
-        let pull: Vec<Four> = pull.into_iter().map(Four::of).collect();
-        let residuals: Vec<_> =
-            quads.iter().map(|solved| wide(Residuals { solved, pull: &pull, shared_quadratic })).collect();
-        let moved: f64 = (0..d).map(|i| prior.shared_ridge[i] * (shared[i] - prior.mean[i]).powi(2)).sum();
-        let squares: f64 = squares(&quads, &residuals).sum();
-        let residual = squares + moved + prior.noise * prior.noise_rows;
-        let evidence = log_volume - (rows + prior.noise_rows) / 2.0 * residual.ln();
-        Self { ridge, quads, residuals, shared, rows, evidence, looser: false }
+        if !linalg::cholesky(&mut q, d) {
+            joint.shared.clone_from(&prior.mean);
+            return joint;
+        }
+        linalg::solve_lower(&q, &mut joint.shared);
+        let explained = linalg::inner(&joint.shared, &joint.shared);
+        linalg::solve_upper(&q, &mut joint.shared);
+        let half_log = |diagonal: &[f64]| diagonal.iter().map(|x| 0.5 * x.ln()).sum::<f64>();
+        let log_volume = places * half_log(ridge)
+            + joint.quads.iter().map(|quad| quad.log_volume(d)).sum::<f64>()
+            + half_log(&prior.shared_ridge)
+            - (0..d).map(|i| q[packed(i + 1) - 1].ln()).sum::<f64>();
+        let expected: f64 = prior.shared_ridge.iter().zip(&prior.mean).map(|(l, m)| l * m * m).sum();
+        let squares = joint.quads.iter().map(Solved::squares).sum::<f64>() + expected - explained;
+        let residual = squares.max(0.0) + prior.noise * prior.noise_rows;
+        joint.evidence = log_volume - (rows + prior.noise_rows) / 2.0 * residual.ln();
+        joint
     }
 
     fn fit(self, prior: &Prior) -> Fit {
-        let squares: f64 = squares(&self.quads, &self.residuals).sum();
+        let d = self.ridge.len();
+        let pull: Vec<f64> = self.ridge.iter().zip(&self.shared).map(|(l, t)| l * t).collect();
+        let shared_quadratic = linalg::inner(&pull, &self.shared);
+        let pull = column(d, |i| Four::of(pull[i]));
+        let residuals: Vec<(Vec<Four>, [f64; LANES])> =
+            self.quads.iter().map(|solved| wide(Residuals { solved, pull: &pull, shared_quadratic })).collect();
+        let squares: f64 = self.quads.iter().zip(&residuals).flat_map(|(quad, (_, of))| &of[..quad.arms]).sum();
         let noise = (squares + prior.noise * prior.noise_rows) / (self.rows + prior.noise_rows);
         let mut arms = Vec::new();
-        for (quad, (theta, residual)) in self.quads.iter().zip(&self.residuals) {
+        for (quad, (theta, residual)) in self.quads.iter().zip(&residuals) {
             for (arm, residual) in residual.iter().enumerate().take(quad.arms) {
-                let of_arm = |numbers: &[Four]| numbers.iter().map(|four| four.0[arm]).collect::<Vec<f64>>();
-                let factor = of_arm(&quad.factor);
+                let (n, factor) = (quad.n.0[arm], quad.factor.packed(d, |four| four.0[arm]));
                 arms.push(Posterior {
-                    theta: of_arm(theta),
-                    corner: (0..self.ridge.len()).map(|i| factor[packed(i)].powi(2)).sum(),
+                    theta: theta[..d].iter().map(|four| four.0[arm]).collect(),
+                    corner: (0..d).map(|i| factor[packed(i)].powi(2)).sum(),
                     factor,
-                    noise: (residual + prior.arm_noise_rows * noise) / (quad.n[arm] + prior.arm_noise_rows),
-                    n: quad.n[arm],
+                    noise: (residual + prior.arm_noise_rows * noise) / (n + prior.arm_noise_rows),
+                    n,
                     looser: self.looser,
                 });
             }
@@ -244,11 +249,6 @@ impl<'a> Joint<'a> {
             Posterior { theta: self.shared, factor, corner: 1.0 / self.ridge[0], noise, n: 0.0, looser: self.looser };
         Fit { arms, fresh }
     }
-}
-
-/// `R_a` of each arm.
-fn squares<'a>(quads: &'a [Solved], residuals: &'a [(Vec<Four>, [f64; LANES])]) -> impl Iterator<Item = f64> + 'a {
-    quads.iter().zip(residuals).flat_map(|(quad, (_, residual))| residual[..quad.arms].iter().copied())
 }
 
 fn diagonal(values: &[f64]) -> Vec<f64> {
@@ -308,6 +308,15 @@ mod tests {
         (1..=arms.len()).map(|arm| (0..d).map(|i| b[i] + b[arm * d + i]).collect()).collect()
     }
 
+    fn sums_of(arms: &[Vec<(Vec<f64>, f64)>]) -> Vec<Sums> {
+        let sums = |rows: &Vec<(Vec<f64>, f64)>| {
+            let mut sums = Sums::new(3);
+            rows.iter().for_each(|(x, y)| sums.add(1.0, x, *y));
+            sums
+        };
+        arms.iter().map(sums).collect()
+    }
+
     fn rows() -> impl Strategy<Value = Vec<(Vec<f64>, f64)>> {
         let x = prop::collection::vec(-1.5..1.5_f64, 3).prop_map(|mut x| {
             x[0] = 1.0;
@@ -321,17 +330,25 @@ mod tests {
         fn the_fit_from_sums_is_the_fit_of_all_arms_in_one_piece(one in rows(), two in rows()) {
             let arms = [one, two];
             let prior = prior(3);
-            let sums: Vec<Sums> = arms.iter().map(|rows| {
-                let mut sums = Sums::new(3);
-                rows.iter().for_each(|(x, y)| sums.add(1.0, x, *y));
-                sums
-            }).collect();
-            let fit = fit(&prior, sums.iter(), 1.0);
+            let fit = fit(&prior, sums_of(&arms).iter(), 1.0);
             for (arm, expected) in fit.arms.iter().zip(in_one_piece(&prior, &arms)) {
                 for (found, expected) in arm.theta.iter().zip(&expected) {
                     prop_assert!((found - expected).abs() < 1e-9, "{found} {expected}");
                 }
                 prop_assert!(arm.noise > 0.0 && arm.noise < 1.0);
+            }
+        }
+
+        #[test]
+        fn the_evidence_from_sums_is_the_evidence_of_all_rows_in_one_piece(one in rows(), two in rows()) {
+            let arms = [one, two];
+            let prior = prior(3);
+            let sums = sums_of(&arms);
+            let quads = [Quad::new(&sums.iter().collect::<Vec<_>>(), 3, 1.0)];
+            for ridge in [&prior.ridge, &vec![0.5, 3.0, 0.1]] {
+                let (found, expected) =
+                    (Joint::new(&prior, ridge, &quads).evidence, evidence_in_one_piece(&prior, ridge, &arms));
+                prop_assert!((found - expected).abs() < 1e-9, "{found} {expected}");
             }
         }
 
@@ -352,6 +369,26 @@ mod tests {
             let arm = &fit(&prior, std::iter::once(&sums), 1.0).arms[0];
             prop_assert!((arm.noise - (expected + 20.0 * common) / (n + 20.0)).abs() < 1e-6);
         }
+    }
+
+    /// Log marginal likelihood up to a constant, by the covariance of all rows.
+    fn evidence_in_one_piece(prior: &Prior, ridge: &[f64], arms: &[Vec<(Vec<f64>, f64)>]) -> f64 {
+        let rows: Vec<_> =
+            arms.iter().enumerate().flat_map(|(arm, rows)| rows.iter().map(move |row| (arm, row))).collect();
+        let mut v = Vec::new();
+        for (i, (arm, (x, _))) in rows.iter().enumerate() {
+            for (j, (other, (z, _))) in rows[..=i].iter().enumerate() {
+                let own = f64::from(u8::from(arm == other));
+                let terms = (0..x.len()).map(|k| x[k] * z[k] * (1.0 / prior.shared_ridge[k] + own / ridge[k]));
+                v.push(terms.sum::<f64>() + f64::from(u8::from(i == j)));
+            }
+        }
+        let mut errors: Vec<f64> = rows.iter().map(|(_, (x, y))| y - linalg::inner(x, &prior.mean)).collect();
+        assert!(linalg::cholesky(&mut v, rows.len()));
+        linalg::solve_lower(&v, &mut errors);
+        let residual = linalg::inner(&errors, &errors) + prior.noise * prior.noise_rows;
+        let log_volume: f64 = (0..rows.len()).map(|i| v[packed(i + 1) - 1].ln()).sum();
+        -log_volume - (rows.len() as f64 + prior.noise_rows) / 2.0 * residual.ln()
     }
 
     /// What a fit says of every arm, as one number: FNV-1a over all bits.
@@ -384,7 +421,7 @@ mod tests {
         sums[5].g[0] = -1e9;
         let prior = crate::policy::prior::quality_prior();
         let found = [1, 4, 7, 10].map(|arms| digest(&fit(&prior, sums[..arms].iter(), 0.75), &x));
-        assert_eq!(found, [0x3181_60fa_1a6e_607f, 0x1840_272a_12f5_dff6, 0x5ddf_a5eb_78a0_765d, 0x1347_6229_de8c_87f3]);
+        assert_eq!(found, [0xfcdc_3d15_d6b5_d92b, 0xb664_f5c4_dc5c_d451, 0xe1de_c843_1bc0_fe8e, 0xf419_bf82_3200_39f3]);
     }
 
     /// Two arms that differ in their bias alone, or on every context.

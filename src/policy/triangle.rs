@@ -1,219 +1,252 @@
 //! The expensive part of [`super::linalg`], for one matrix or for four at a time ([`super::lanes`]).
 //!
-//! Every element is one running sum of fused products that stays in a register from its first to its last; a block of
-//! neighbours shares what is read for them, and has as many sums under way as the processor takes at once. How large the
-//! blocks are changes no sum.
+//! A triangle is cut into blocks of three by three. The elements of a block are nine running sums of fused products:
+//! they share what is read for them, stay in registers from the first product to the last, and are as many as a
+//! processor takes at once. Each of them is the sum of the textbook in the textbook's order, so the cut changes no bit.
+
+use std::array::from_fn;
 
 use super::lanes::Number;
 use super::linalg::row;
 
-/// Replaces the positive definite `A` by its Cholesky factor. `false`: one of the matrices is not positive definite.
-#[inline(always)]
-pub(super) fn cholesky<N: Number>(a: &mut [N], d: usize) -> bool {
-    for j in (0..d).step_by(2) {
-        reduce::<N, 1, 1>(a, j, j);
-        let Some(one) = pivot(a, j) else { return false };
-        if j + 1 == d {
-            break;
-        }
-        reduce::<N, 1, 2>(a, j + 1, j);
-        let below = a[row(j + 1) + j] * one;
-        a[row(j + 1) + j] = below;
-        let corner = &mut a[row(j + 1) + j + 1];
-        *corner = corner.less(below, below);
-        let Some(two) = pivot(a, j + 1) else { return false };
-        let mut i = j + 2;
-        while i < d {
-            let many = (d - i).min(4);
-            match many {
-                1 => reduce::<N, 1, 2>(a, i, j),
-                2 => reduce::<N, 2, 2>(a, i, j),
-                3 => reduce::<N, 3, 2>(a, i, j),
-                _ => reduce::<N, 4, 2>(a, i, j),
-            }
-            for i in i..i + many {
-                let first = a[row(i) + j] * one;
-                a[row(i) + j] = first;
-                let second = &mut a[row(i) + j + 1];
-                *second = second.less(first, below) * two;
-            }
-            i += many;
-        }
-    }
-    true
+/// Rows of a block, and columns.
+pub(super) const SIDE: usize = 3;
+
+/// Three rows of three.
+type Block<N> = [[N; SIDE]; SIDE];
+
+/// The lower triangle of a matrix. Its order is filled up to a multiple of three with rows of the unit matrix.
+#[derive(Clone, Debug)]
+pub(super) struct Triangle<N> {
+    /// Row by row: block `(i, j)`, `j <= i`, stands at `row(i) + j`. What lies above the diagonal is 0.
+    blocks: Vec<Block<N>>,
+    /// Rows of blocks.
+    side: usize,
 }
 
-/// Replaces a diagonal element by its root, and gives what its column is multiplied by.
-#[inline(always)]
-fn pivot<N: Number>(a: &mut [N], j: usize) -> Option<N> {
-    let pivot = &mut a[row(j) + j];
-    pivot.may_be_pivot().then(|| {
-        *pivot = pivot.sqrt();
-        pivot.inverse()
-    })
-}
-
-/// Takes the columns before `j` out of `C` columns from there on, in `R` rows from `i` on.
-#[inline(always)]
-fn reduce<N: Number, const R: usize, const C: usize>(a: &mut [N], i: usize, j: usize) {
-    let (mut sums, mut rows, mut columns) = ([[N::of(0.0); C]; R], [&a[..0]; R], [&a[..0]; C]);
-    for r in 0..R {
-        sums[r].copy_from_slice(&a[row(i + r) + j..][..C]);
-        rows[r] = &a[row(i + r)..][..j];
-    }
-    for c in 0..C {
-        columns[c] = &a[row(j + c)..][..j];
-    }
-    for k in 0..j {
-        let mut xs = [N::of(0.0); C];
-        for c in 0..C {
-            xs[c] = columns[c][k];
-        }
-        for r in 0..R {
-            for c in 0..C {
-                sums[r][c] = sums[r][c].less(rows[r][k], xs[c]);
+impl<N: Number> Triangle<N> {
+    /// Of order `d`; `element` is told a place in the packed triangle.
+    #[inline(always)]
+    pub(super) fn new(d: usize, element: impl Fn(usize) -> N) -> Self {
+        let mut made = Self::zeros(d);
+        for i in 0..d {
+            let (these, r) = (&mut made.blocks[row(i / SIDE)..][..=i / SIDE], i % SIDE);
+            for (block, at) in these.iter_mut().zip((row(i)..).step_by(SIDE)) {
+                for (to, at) in block[r].iter_mut().zip(at..row(i + 1)) {
+                    *to = element(at);
+                }
             }
         }
+        for i in d..made.side * SIDE {
+            made.blocks[row(i / SIDE) + i / SIDE][i % SIDE][i % SIDE] = N::of(1.0);
+        }
+        made
     }
-    for r in 0..R {
-        a[row(i + r) + j..][..C].copy_from_slice(&sums[r]);
-    }
-}
 
-/// Writes the inverse of a lower triangular `C`.
-#[inline(always)]
-pub(super) fn invert_lower<N: Number>(c: &[N], d: usize, inverse: &mut [N]) {
-    for i in (0..d).step_by(2) {
-        if i + 1 == d {
-            invert_rows::<N, 1>(c, i, inverse);
-        } else {
-            invert_rows::<N, 2>(c, i, inverse);
+    /// All zeros.
+    pub(super) fn zeros(d: usize) -> Self {
+        let side = d.div_ceil(SIDE);
+        Self { blocks: vec![zeros(); row(side)], side }
+    }
+
+    /// The blocks of a row: that of the diagonal, and those before it.
+    #[inline(always)]
+    fn row(&self, i: usize) -> (&Block<N>, &[Block<N>]) {
+        self.blocks[row(i)..=row(i) + i].split_last().expect("a row holds its diagonal")
+    }
+
+    /// The first `d` rows as a packed triangle.
+    #[inline(always)]
+    pub(super) fn packed<T>(&self, d: usize, of: impl Fn(&N) -> T) -> Vec<T> {
+        let mut packed = Vec::with_capacity(row(d));
+        for i in 0..d {
+            let (corner, these) = self.row(i / SIDE);
+            these.iter().for_each(|block| packed.extend(block[i % SIDE].iter().map(&of)));
+            packed.extend(corner[i % SIDE][..=i % SIDE].iter().map(&of));
+        }
+        packed
+    }
+
+    /// The diagonal of the first `d` rows.
+    pub(super) fn diagonal(&self, d: usize) -> impl Iterator<Item = N> {
+        (0..d).map(|i| self.blocks[row(i / SIDE) + i / SIDE][i % SIDE][i % SIDE])
+    }
+
+    /// Becomes the Cholesky factor `C` of a positive definite `A` plus a diagonal. `false`: one of the matrices is not
+    /// positive definite.
+    #[inline(always)]
+    pub(super) fn become_factor(&mut self, a: &Self, diagonal: &[f64]) -> bool {
+        for j in 0..self.side {
+            let (above, mut below) = self.blocks.split_at_mut(row(j + 1));
+            let (corner, this) = above[row(j)..].split_last_mut().expect("a row holds its corner");
+            let mut left = a.blocks[row(j) + j];
+            for (r, more) in diagonal.iter().skip(SIDE * j).take(SIDE).enumerate() {
+                left[r][r] = left[r][r] + N::of(*more);
+            }
+            for x in &*this {
+                left = less_product(left, x, &transposed(x));
+            }
+            let Some(scales) = factor(&mut left) else { return false };
+            *corner = left;
+            for i in j + 1..self.side {
+                let (these, rest) = below.split_at_mut(i + 1);
+                below = rest;
+                let mut left = a.blocks[row(i) + j];
+                for (x, y) in these.iter().zip(&*this) {
+                    left = less_product(left, x, &transposed(y));
+                }
+                these[j] = transposed(&solved(corner, scales, transposed(&left)));
+            }
+        }
+        true
+    }
+
+    /// Becomes the inverse of the lower triangular `C`.
+    #[inline(always)]
+    pub(super) fn become_inverse(&mut self, c: &Self) {
+        let corner = |i: usize| row(i) + i;
+        for i in 0..self.side {
+            let c = &c.blocks[corner(i)];
+            self.blocks[corner(i)] = solved(c, from_fn(|r| c[r][r].inverse()), unit());
+        }
+        // Diagonal by diagonal: no block waits for the one before it, and all sums of a diagonal are of one length.
+        for away in 1..self.side {
+            for j in 0..self.side - away {
+                let i = j + away;
+                let (mut left, mut at) = (zeros(), corner(j));
+                for (k, x) in (j..i).zip(&c.blocks[row(i) + j..]) {
+                    left = less_product(left, x, &self.blocks[at]);
+                    at += k + 1;
+                }
+                let scales = from_fn(|r| self.blocks[corner(i)][r][r]);
+                self.blocks[row(i) + j] = solved(&c.blocks[corner(i)], scales, left);
+            }
         }
     }
+
+    /// Adds `M'M` of a lower triangular `M`.
+    #[inline(always)]
+    pub(super) fn add_gram(&mut self, m: &Self) {
+        for i in 0..self.side {
+            for j in 0..=i {
+                let (mut sum, mut at) = (self.blocks[row(i) + j], row(i));
+                for k in i..self.side {
+                    sum = plus_product(sum, &transposed(&m.blocks[at + i]), &m.blocks[at + j]);
+                    at += k + 1;
+                }
+                self.blocks[row(i) + j] = sum;
+            }
+        }
+    }
+
+    /// `M'(M x)`, `M` being this: with `M = C^-1` it is `A^-1 x`. `x` is filled up with zeros.
+    #[inline(always)]
+    pub(super) fn apply_inverse(&self, x: &[N]) -> Vec<N> {
+        let mut product = vec![N::of(0.0); x.len()];
+        for i in 0..self.side {
+            let these = &self.blocks[row(i)..];
+            let mut parts = zeros::<N>();
+            for (block, x) in these.iter().zip(&x.as_chunks::<SIDE>().0[..=i]) {
+                for r in 0..SIDE {
+                    for c in 0..SIDE {
+                        parts[r][c] = parts[r][c].plus(block[r][c], x[c]);
+                    }
+                }
+            }
+            let part = parts.map(|[a, b, c]| a + b + c);
+            for (block, product) in these.iter().zip(&mut product.as_chunks_mut::<SIDE>().0[..=i]) {
+                for r in 0..SIDE {
+                    for c in 0..SIDE {
+                        product[c] = product[c].plus(block[r][c], part[r]);
+                    }
+                }
+            }
+        }
+        product
+    }
 }
 
-/// `R` rows of the inverse from `i` (an even number) on.
+/// A block, element by element.
 #[inline(always)]
-fn invert_rows<N: Number, const R: usize>(c: &[N], i: usize, inverse: &mut [N]) {
-    let (above, these) = inverse.split_at_mut(row(i));
-    let (mut rows, mut scales) = ([&c[..0]; R], [N::of(0.0); R]);
-    for r in 0..R {
-        rows[r] = &c[row(i + r)..row(i + r + 1)];
-        scales[r] = rows[r][i + r].inverse();
-    }
-    let mut j = 0;
-    while j < i {
-        j += if j + 4 <= i {
-            inverse_of::<N, R, 4>(above, these, rows, scales, j)
-        } else {
-            inverse_of::<N, R, 2>(above, these, rows, scales, j)
-        };
-    }
-    these[i] = scales[0];
-    if R == 2 {
-        these[i + 1 + i] = N::of(0.0).less(rows[1][i], scales[0]) * scales[1];
-        these[i + 1 + i + 1] = scales[1];
-    }
+fn block<N: Number>(element: impl Fn(usize, usize) -> N) -> Block<N> {
+    from_fn(|r| from_fn(|c| element(r, c)))
 }
 
-/// `C` elements from `j` on of the first row of these and, if there are two, of the second; how many they are in a row.
+#[inline(always)]
+fn zeros<N: Number>() -> Block<N> {
+    [[N::of(0.0); SIDE]; SIDE]
+}
+
+#[inline(always)]
+fn unit<N: Number>() -> Block<N> {
+    block(|r, c| N::of(f64::from(u8::from(r == c))))
+}
+
+#[inline(always)]
+fn transposed<N: Number>(x: &Block<N>) -> Block<N> {
+    block(|r, c| x[c][r])
+}
+
+/// `S - X Y`
+#[inline(always)]
+fn less_product<N: Number>(mut s: Block<N>, x: &Block<N>, y: &Block<N>) -> Block<N> {
+    for k in 0..SIDE {
+        for r in 0..SIDE {
+            for c in 0..SIDE {
+                s[r][c] = s[r][c].less(x[r][k], y[k][c]);
+            }
+        }
+    }
+    s
+}
+
+/// `S + X Y`
+#[inline(always)]
+fn plus_product<N: Number>(mut s: Block<N>, x: &Block<N>, y: &Block<N>) -> Block<N> {
+    for k in 0..SIDE {
+        for r in 0..SIDE {
+            for c in 0..SIDE {
+                s[r][c] = s[r][c].plus(x[r][k], y[k][c]);
+            }
+        }
+    }
+    s
+}
+
+/// Replaces a positive definite block by its Cholesky factor, and gives what the diagonal's elements divide by.
+#[inline(always)]
+fn factor<N: Number>(a: &mut Block<N>) -> Option<[N; SIDE]> {
+    let mut scales = [N::of(0.0); SIDE];
+    for j in 0..SIDE {
+        for k in 0..j {
+            a[j][j] = a[j][j].less(a[j][k], a[j][k]);
+            a[k][j] = N::of(0.0);
+        }
+        if !a[j][j].may_be_pivot() {
+            return None;
+        }
+        a[j][j] = a[j][j].sqrt();
+        scales[j] = a[j][j].inverse();
+        for i in j + 1..SIDE {
+            for k in 0..j {
+                a[i][j] = a[i][j].less(a[i][k], a[j][k]);
+            }
+            a[i][j] = a[i][j] * scales[j];
+        }
+    }
+    Some(scales)
+}
+
+/// `C^-1 S` of a lower triangular `C`, given the inverses of its diagonal.
 #[expect(clippy::needless_range_loop, reason = "places of fixed arrays: written so, they stay in registers")]
 #[inline(always)]
-fn inverse_of<N: Number, const R: usize, const C: usize>(
-    above: &[N],
-    these: &mut [N],
-    rows: [&[N]; R],
-    scales: [N; R],
-    j: usize,
-) -> usize {
-    let i = rows[0].len() - 1;
-    let last = rows[R - 1][i];
-    let mut sums = [[N::of(0.0); C]; R];
-    // The first rows end within the block.
-    for k in j..j + C - 1 {
-        let this = &above[row(k)..row(k + 1)];
-        for r in 0..R {
-            for c in 0..=k - j {
-                sums[r][c] = sums[r][c].less(rows[r][k], this[j + c]);
-            }
-        }
+fn solved<N: Number>(c: &Block<N>, scales: [N; SIDE], mut s: Block<N>) -> Block<N> {
+    for j in 0..SIDE {
+        s[0][j] = s[0][j] * scales[0];
+        s[1][j] = s[1][j].less(c[1][0], s[0][j]) * scales[1];
+        s[2][j] = s[2][j].less(c[2][0], s[0][j]).less(c[2][1], s[1][j]) * scales[2];
     }
-    let full = j + C - 1;
-    let mut at = row(full) + j;
-    for k in full..i {
-        let xs: &[N; C] = of(above, at);
-        at += k + 1;
-        for r in 0..R {
-            for c in 0..C {
-                sums[r][c] = sums[r][c].less(rows[r][k], xs[c]);
-            }
-        }
-    }
-    for c in 0..C {
-        these[j + c] = sums[0][c] * scales[0];
-    }
-    if R == 2 {
-        for c in 0..C {
-            these[i + 1 + j + c] = sums[1][c].less(last, these[j + c]) * scales[1];
-        }
-    }
-    C
-}
-
-/// So many elements from here on.
-#[inline(always)]
-fn of<N, const C: usize>(row: &[N], from: usize) -> &[N; C] {
-    row[from..].first_chunk().expect("a block ends with its row at the latest")
-}
-
-/// Writes `M'M` of a lower triangular `M`.
-#[inline(always)]
-pub(super) fn gram<N: Number>(m: &[N], d: usize, product: &mut [N]) {
-    for i in (0..d - d % 2).step_by(2) {
-        let mut j = 0;
-        while j < i + 2 {
-            j += if j + 4 <= i + 2 {
-                gram_of::<N, 4>(m, d, product, i, j)
-            } else {
-                gram_of::<N, 2>(m, d, product, i, j)
-            };
-        }
-    }
-    if d % 2 == 1 {
-        let last = &m[row(d - 1)..row(d)];
-        for (to, x) in product[row(d - 1)..row(d)].iter_mut().zip(last) {
-            *to = last[d - 1] * *x;
-        }
-    }
-}
-
-/// `C` elements from `j` on of rows `i` and `i + 1` (even numbers) of the product; how many they are in a row.
-#[inline(always)]
-fn gram_of<N: Number, const C: usize>(m: &[N], d: usize, product: &mut [N], i: usize, j: usize) -> usize {
-    let mut sums = [[N::of(0.0); C]; 2];
-    let (one, two) = (&m[row(i)..row(i + 1)], &m[row(i + 1)..row(i + 2)]);
-    for c in 0..C {
-        // What lies above the diagonal is computed with the rest and not written.
-        let first = if j + c <= i { one[i] * one[j + c] } else { N::of(0.0) };
-        sums[0][c] = first.plus(two[i], two[j + c]);
-        sums[1][c] = two[i + 1] * two[j + c];
-    }
-    let mut at = row(i + 2);
-    for k in i + 2..d {
-        let this = &m[at..];
-        at += k + 1;
-        let (ps, xs): (&[N; 2], &[N; C]) = (of(this, i), of(this, j));
-        for r in 0..2 {
-            for c in 0..C {
-                sums[r][c] = sums[r][c].plus(ps[r], xs[c]);
-            }
-        }
-    }
-    for r in 0..2 {
-        let ends = (i + r + 1 - j).min(C);
-        product[row(i + r) + j..][..ends].copy_from_slice(&sums[r][..ends]);
-    }
-    C
+    s
 }
 
 /// `a'b`, in four running sums: one alone would wait for every addition.
@@ -232,19 +265,6 @@ pub(super) fn dot<N: Number>(a: &[N], b: &[N]) -> N {
         rest = rest + *p * *q;
     }
     (sums[0] + sums[2]) + (sums[1] + sums[3]) + rest
-}
-
-/// Writes `M'(M x)` of a lower triangular `M`: with `M = C^-1` this is `A^-1 x`.
-#[inline(always)]
-pub(super) fn apply_inverse<N: Number>(m: &[N], x: &[N], product: &mut [N]) {
-    product.fill(N::of(0.0));
-    for i in 0..x.len() {
-        let this = &m[row(i)..row(i + 1)];
-        let part = dot(this, &x[..=i]);
-        for (value, a) in product.iter_mut().zip(this) {
-            *value = *value + part * *a;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -304,13 +324,11 @@ mod tests {
         #[inline(always)]
         fn made(self) -> [Vec<N>; 3] {
             let Self(a, d) = self;
-            let mut c = a.to_vec();
-            let zeros = vec![N::of(0.0); packed(d)];
-            let (mut inverse, mut product) = (zeros.clone(), zeros);
-            assert!(cholesky(&mut c, d));
-            invert_lower(&c, d, &mut inverse);
-            gram(&inverse, d, &mut product);
-            [c, inverse, product]
+            let [mut c, mut inverse, mut product] = [(); 3].map(|()| Triangle::zeros(d));
+            assert!(c.become_factor(&Triangle::new(d, |at| a[at]), &[]));
+            inverse.become_inverse(&c);
+            product.add_gram(&inverse);
+            [c, inverse, product].map(|made| made.packed(d, |x| *x))
         }
     }
 
@@ -335,7 +353,8 @@ mod tests {
     fn one_matrix_that_is_not_positive_definite_is_told() {
         let mut four = [1.0, 2.0, 3.0].map(|x| Four([x, 9.0, 9.0, 9.0]));
         four[2].0 = [1.0, 9.0, 9.0, 10.0];
-        assert!(!cholesky(&mut four, 2));
-        assert!(cholesky(&mut [4.0, 2.0, 3.0], 2));
+        assert!(!Triangle::zeros(2).become_factor(&Triangle::new(2, |at| four[at]), &[]));
+        assert!(Triangle::zeros(2).become_factor(&Triangle::new(2, |at| four[at]), &[0.0, 4.0]));
+        assert!(Triangle::zeros(2).become_factor(&Triangle::new(2, |at| [4.0, 2.0, 3.0][at]), &[]));
     }
 }
