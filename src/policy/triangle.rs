@@ -86,8 +86,8 @@ impl<N: Number> Triangle<N> {
             for x in &*this {
                 left = less_product(left, x, &transposed(x));
             }
-            let Some(scales) = factor(&mut left) else { return false };
-            *corner = left;
+            let Some((factor, scales)) = factor(left) else { return false };
+            *corner = factor;
             for i in j + 1..self.side {
                 let (these, rest) = below.split_at_mut(i + 1);
                 below = rest;
@@ -213,28 +213,20 @@ fn plus_product<N: Number>(mut s: Block<N>, x: &Block<N>, y: &Block<N>) -> Block
     s
 }
 
-/// Replaces a positive definite block by its Cholesky factor, and gives what the diagonal's elements divide by.
+/// The Cholesky factor of a positive definite block, and the inverses of its diagonal.
 #[inline(always)]
-fn factor<N: Number>(a: &mut Block<N>) -> Option<[N; SIDE]> {
-    let mut scales = [N::of(0.0); SIDE];
-    for j in 0..SIDE {
-        for k in 0..j {
-            a[j][j] = a[j][j].less(a[j][k], a[j][k]);
-            a[k][j] = N::of(0.0);
-        }
-        if !a[j][j].may_be_pivot() {
-            return None;
-        }
-        a[j][j] = a[j][j].sqrt();
-        scales[j] = a[j][j].inverse();
-        for i in j + 1..SIDE {
-            for k in 0..j {
-                a[i][j] = a[i][j].less(a[i][k], a[j][k]);
-            }
-            a[i][j] = a[i][j] * scales[j];
-        }
-    }
-    Some(scales)
+fn factor<N: Number>([[a, ..], [b, d, _], [c, e, f]]: Block<N>) -> Option<(Block<N>, [N; SIDE])> {
+    let zero = N::of(0.0);
+    let a = a.sqrt();
+    let one = a.inverse();
+    let (b, c) = (b * one, c * one);
+    let d = d.less(b, b).sqrt();
+    let two = d.inverse();
+    let e = e.less(c, b) * two;
+    let f = f.less(c, c).less(e, e).sqrt();
+    // A root is above 0 and finite exactly where its square is.
+    let definite = a.may_be_pivot() && d.may_be_pivot() && f.may_be_pivot();
+    definite.then_some(([[a, zero, zero], [b, d, zero], [c, e, f]], [one, two, f.inverse()]))
 }
 
 /// `C^-1 S` of a lower triangular `C`, given the inverses of its diagonal.
