@@ -109,7 +109,8 @@ fn awake(arms: &[Arm<'_>]) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::policy::prior::quality_prior;
-    use crate::policy::regression::{Sums, fit};
+    use crate::policy::regression::fit;
+    use crate::policy::sums::Sums;
 
     #[test]
     fn a_newcomer_among_the_well_tried_has_its_share_and_no_more() {

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use super::forgetting::Forgetting;
-use super::regression::Sums;
 use super::state::{Pool, State, StateError};
+use super::sums::Sums;
 use super::watch::Watch;
 use crate::base::{DeploymentId, Digest, ModelId, SchemaId, Timestamp};
 use crate::features::CONTEXT;

@@ -6,7 +6,7 @@
 use super::baselines::{certain, double};
 use super::linalg;
 use super::online::{OnlinePolicy, Round};
-use super::regression::Sums;
+use super::sums::Sums;
 
 /// Disjoint LinUCB (Li, Chu, Langford and Schapire 2010), forgetting if told to.
 ///

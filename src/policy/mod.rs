@@ -30,6 +30,7 @@ pub mod regression;
 pub mod safety;
 pub mod snapshot;
 pub mod state;
+pub mod sums;
 #[expect(clippy::inline_always, reason = "must end up in the function that is compiled for AVX2")]
 mod triangle;
 pub mod watch;

@@ -6,7 +6,8 @@
 
 use super::choice::{self, Arm};
 use super::prior::quality_prior;
-use super::regression::{Fit, Prior, Sums, fit};
+use super::regression::{Fit, Prior, fit};
+use super::sums::Sums;
 use super::watch::{Added, Watch};
 use super::{Config, Estimate, Explore};
 use crate::base::Timestamp;

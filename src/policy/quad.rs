@@ -7,7 +7,7 @@ use std::array::from_fn;
 
 use super::lanes::{Four, LANES, Number as _, Work, wide};
 use super::linalg;
-use super::regression::Sums;
+use super::sums::Sums;
 use super::triangle::{self, SIDE, Triangle};
 
 /// The sums of four arms side by side. Columns are filled up with zeros to the order of a [`Triangle`].

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::forgetting::Forgetting;
-use super::regression::Sums;
+use super::sums::Sums;
 use super::watch::{Added, Watch};
 use super::{Config, Estimate, Snapshot};
 use crate::base::{DeploymentId, Digest, ModelId, SchemaId, Timestamp};

@@ -14,7 +14,7 @@
 //! sum leaves zero. A power of two, because scaling by one is exact: when it is done makes no difference to a bit.
 
 use super::Estimate;
-use super::regression::Sums;
+use super::sums::Sums;
 use crate::base::Timestamp;
 
 /// Half the least shift worth finding, in spreads.

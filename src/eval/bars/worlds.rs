@@ -7,7 +7,8 @@ use super::{Bar, mean};
 use crate::base::{Seed, Timestamp};
 use crate::eval::crew::spread;
 use crate::policy::baselines::Fixed;
-use crate::policy::regression::{Sums, fit};
+use crate::policy::regression::fit;
+use crate::policy::sums::Sums;
 use crate::policy::watch::Watch;
 use crate::policy::{Algorithm, Bandit, Config, Estimate, Explore, OnlinePolicy, Round, draw};
 
