@@ -78,7 +78,7 @@ impl Solved {
     /// `-1/2 ln |A|`, summed over the arms.
     pub(super) fn log_volume(&self, d: usize) -> f64 {
         // |A| is the square of the product of its factor's diagonal, of which the inverse is kept. A logarithm is dear,
-        // so one is taken of eight factors at a time: no number that a sum can hold makes their product vanish.
+        // so one is taken of eight factors at a time: their product is far from vanishing for all sums below 1e70.
         let diagonal: Vec<Four> = self.factor.diagonal(d).collect();
         let product = |few: &[Four]| few.iter().fold(Four::of(1.0), |all, x| all * *x);
         diagonal.chunks(8).map(|few| Four(product(few).0.map(f64::ln)).sum()).sum()

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use pointsman::eval::bars::streams;
 use pointsman::eval::exam::{Exam, Marks};
+use pointsman::eval::offline::{Effort, leave_group_out};
 use pointsman::eval::routers::{
-    GroupMean, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Pointsman, Ridge, Router,
+    GroupMean, KnnRidge, Length, Lesson, Lexical, Neighbours, Outcomes, Pointsman, Random, Ridge, Router,
 };
 use pointsman::eval::split::{Split, order};
 use pointsman::eval::table::{Table, hex};
@@ -261,4 +263,37 @@ fn a_set_without_costs_or_groups_is_judged_on_scores_alone() {
     assert!((0.0..=1.0).contains(&row.mean("quality_alone")));
     assert!(column.row("group mean").is_none(), "there are no groups");
     assert!(leave_group_out(&table, &routers(), effort).is_none());
+}
+
+fn effort(seeds: u32) -> Effort<'static> {
+    Effort { seeds, draws: 10, threads: 2, done: &|| () }
+}
+
+#[test]
+fn random_choices_on_a_stream_are_what_all_arms_give_on_average() {
+    let (online, _) = streams::from_cold(&bundled("paretobandit"), effort(10));
+    let random = online.rows.iter().find(|row| row.policy == "random").expect("random is played");
+    let means: Vec<String> = random.means.iter().map(|(_, mean)| format!("{mean:.3}")).collect();
+    assert_eq!(means, ["0.893", "0.897", "0.897"]);
+    assert_eq!(format!("{:.0}", random.regret_to_fixed.last().expect("an end").1.mean), "57");
+}
+
+#[test]
+fn the_policy_learns_whatever_order_the_models_come_in() {
+    let (online, bars) = streams::from_cold(&bundled("paretobandit"), effort(2));
+    let random = online.rows.iter().find(|row| row.policy == "random").expect("random is played");
+    let chance = random.regret_to_fixed.last().expect("an end").1.mean;
+    for subject in ["from cold", "opposite order"] {
+        let bar = bars.iter().find(|bar| bar.subject.contains(subject)).expect("a bar on it");
+        assert!(bar.figure < chance / 3.0, "{}: {} beside chance's {chance}", bar.subject, bar.figure);
+    }
+}
+
+#[test]
+fn random_scores_of_left_out_subjects_are_the_protocols() {
+    let routers: Vec<Box<dyn Router>> = vec![Box::new(Random)];
+    let column = leave_group_out(&bundled("routellm-mmlu"), &routers, effort(1)).expect("there are subjects");
+    let row = column.row("random").expect("a pair has a random router");
+    let figures = ["apgr", "cpt50", "cpt80"].map(|name| format!("{:.3}", row.mean(name)));
+    assert_eq!(figures, ["0.483", "52.703", "82.570"]);
 }
