@@ -17,6 +17,7 @@ use std::time::Instant;
 use pointsman::base::Seed;
 use pointsman::cli::datasets;
 use pointsman::eval::column::{Column, Difference};
+use pointsman::eval::exam::Spread;
 use pointsman::eval::offline::{Effort, in_distribution, leave_group_out};
 use pointsman::eval::report::{SetReport, examine, routers, transfers};
 use pointsman::eval::routers::Router;
@@ -214,14 +215,12 @@ fn compare(expected: &[Expected], found: &Found, dithered: &[Found]) {
             continue;
         }
         let draws: Vec<f64> = dithered.iter().filter_map(|found| found.get(key)).copied().collect();
-        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let squares = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>();
-        let spread = (squares / (draws.len() as f64 - 1.0)).sqrt();
-        let equal = (mean - value).abs() <= tolerance + SPREADS * spread;
+        let Spread { mean, sd } = Spread::of(&draws);
+        let equal = (mean - value).abs() <= tolerance + SPREADS * sd;
         *(if equal { &mut rounding } else { &mut out }) += 1;
         let verdict = if equal { "by rounding" } else { "OUT" };
         println!(
-            "  {verdict}: {}: expected {value} ± {tolerance:.4}, got {ours:.4}; moved {mean:.4} ± {spread:.4}",
+            "  {verdict}: {}: expected {value} ± {tolerance:.4}, got {ours:.4}; moved {mean:.4} ± {sd:.4}",
             key.join(" / ")
         );
     }

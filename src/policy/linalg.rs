@@ -108,8 +108,8 @@ pub fn squared_length(m: &[f64], x: &[f64]) -> f64 {
 }
 
 /// `S x` of a symmetric `S`.
-#[must_use]
-pub fn multiply(s: &[f64], x: &[f64]) -> Vec<f64> {
+#[cfg(test)]
+pub(super) fn multiply(s: &[f64], x: &[f64]) -> Vec<f64> {
     let mut product = vec![0.0; x.len()];
     for i in 0..x.len() {
         let this = &s[row(i)..=row(i) + i];
