@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::config::Config;
 use super::control::Control;
 use super::key::Key;
-use super::shelf::{Gone, Shelves};
+use super::shelf::{Leaving, Shelves};
 use crate::base::{DeploymentId, ModelId, TenantId, Timestamp, Usd};
 use crate::chat::Answer;
 
@@ -56,9 +56,9 @@ pub(super) struct ExactCache {
 }
 
 impl ExactCache {
-    /// An empty cache that tells `gone` of what it loses.
-    pub(super) fn new(config: Config, gone: Gone) -> Self {
-        let entries = Shelves::new(config.max_bytes, config.max_entry_bytes as u64, gone);
+    /// An empty cache that tells of what it loses.
+    pub(super) fn new(config: Config, leaving: Leaving) -> Self {
+        let entries = Shelves::new(config.max_bytes, config.max_entry_bytes as u64, leaving);
         Self { config, entries }
     }
 
@@ -96,10 +96,10 @@ impl ExactCache {
     }
 
     /// Keeps an answer, in place of an older one under the same key. One that is too large, or is worth less than all
-    /// that would have to go for it, is not kept.
-    pub(super) fn put(&self, key: Key, entry: Arc<Entry>) -> bool {
+    /// that would have to go for it, is not kept. `kept` is called if it is, before anything else can happen to its name.
+    pub(super) fn put(&self, key: Key, entry: Arc<Entry>, kept: impl FnOnce()) -> bool {
         let bytes = weight(&entry);
-        entry.body.len() <= self.config.max_entry_bytes && self.entries.put(key, entry, bytes)
+        entry.body.len() <= self.config.max_entry_bytes && self.entries.put(key, entry, bytes, kept)
     }
 
     /// The answer under this key, whatever its age.

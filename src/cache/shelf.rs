@@ -21,8 +21,14 @@ const SHELVES: u64 = 16;
 /// The largest answers for which a shelf has room at the least.
 const ROOM: u64 = 8;
 
-/// Told of every answer that is gone: forgotten, pushed out or too old; not of one that was replaced.
-pub(super) type Gone = Box<dyn Fn(&Key, &Entry) + Send + Sync>;
+/// Told of answers that are here no more.
+pub(super) struct Leaving {
+    /// One is forgotten, pushed out or too old. Told before anything else can happen to its name, so that what is
+    /// written down has the order of what happened: must not wait.
+    pub(super) gone: Box<dyn Fn(&Key) + Send + Sync>,
+    /// One is gone or was replaced. Told when others may go on.
+    pub(super) left: Box<dyn Fn(&Key, &Entry) + Send + Sync>,
+}
 
 /// A rank, and when it was given: of equals the one that waits longest goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,15 +109,15 @@ pub(super) struct Shelves {
     shelves: Vec<Mutex<Shelf>>,
     /// Bytes of one shelf.
     room: u64,
-    gone: Gone,
+    leaving: Leaving,
 }
 
 impl Shelves {
     /// Empty ones of so many bytes in all, for answers of at most so many.
-    pub(super) fn new(most: u64, largest: u64, gone: Gone) -> Self {
+    pub(super) fn new(most: u64, largest: u64, leaving: Leaving) -> Self {
         let count = (most / (ROOM * largest.max(1))).clamp(1, SHELVES);
         let shelves = (0..count).map(|_| Mutex::default()).collect();
-        Self { shelves, room: most / count, gone }
+        Self { shelves, room: most / count, leaving }
     }
 
     fn of(&self, key: &Key) -> &Mutex<Shelf> {
@@ -128,24 +134,35 @@ impl Shelves {
         self.of(key).lock().kept.get(key).map(|kept| Arc::clone(&kept.entry))
     }
 
-    /// Keeps an answer that takes so many bytes, in place of an older one of its name; whether it is kept.
-    pub(super) fn put(&self, key: Key, entry: Arc<Entry>, bytes: u64) -> bool {
-        let gone = {
+    /// Keeps an answer that takes so many bytes, in place of an older one of its name; whether it is kept. If so, `kept`
+    /// is called before anything else can happen to its name: it must not wait.
+    pub(super) fn put(&self, key: Key, entry: Arc<Entry>, bytes: u64, kept: impl FnOnce()) -> bool {
+        let (old, gone, stays) = {
             let mut shelf = self.of(&key).lock();
-            let uses = shelf.take(&key).map_or(1.0, |old| old.uses);
-            shelf.put(key, entry, bytes, uses);
-            shelf.shrink(self.room)
+            let old = shelf.take(&key);
+            shelf.put(key, entry, bytes, old.as_ref().map_or(1.0, |old| old.uses));
+            let gone = shelf.shrink(self.room);
+            let stays = shelf.kept.contains_key(&key);
+            if stays {
+                kept();
+            }
+            gone.iter().for_each(|(key, _)| (self.leaving.gone)(key));
+            (old, gone, stays)
         };
-        gone.iter().for_each(|(key, entry)| (self.gone)(key, entry));
-        !gone.iter().any(|(other, _)| *other == key)
+        let old = old.map(|old| (key, old.entry));
+        old.iter().chain(&gone).for_each(|(key, entry)| (self.leaving.left)(key, entry));
+        stays
     }
 
     /// Forgets the answer of this name.
     pub(super) fn forget(&self, key: &Key) {
-        let kept = self.of(key).lock().take(key);
-        if let Some(kept) = kept {
-            (self.gone)(key, &kept.entry);
-        }
+        let kept = {
+            let mut shelf = self.of(key).lock();
+            let kept = shelf.take(key);
+            kept.iter().for_each(|_| (self.leaving.gone)(key));
+            kept
+        };
+        kept.iter().for_each(|kept| (self.leaving.left)(key, &kept.entry));
     }
 
     /// The answers for which `which` says so.
@@ -199,25 +216,29 @@ mod tests {
         })
     }
 
+    fn untold() -> Leaving {
+        Leaving { gone: Box::new(|_| {}), left: Box::new(|_, _| {}) }
+    }
+
     fn key(n: u64) -> Key {
         Key::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
     }
 
     #[test]
     fn what_is_dear_small_or_often_used_stays_and_nothing_stays_for_ever() {
-        let shelves = Shelves::new(1_000, 1_000, Box::new(|_, _| {}));
+        let shelves = Shelves::new(1_000, 1_000, untold());
         let there = |n: u64| shelves.peek(&key(n)).is_some();
-        shelves.put(key(1), entry(1.0, 1), 300);
-        shelves.put(key(2), entry(0.001, 1), 300);
-        shelves.put(key(3), entry(0.001, 1), 300);
+        shelves.put(key(1), entry(1.0, 1), 300, || ());
+        shelves.put(key(2), entry(0.001, 1), 300, || ());
+        shelves.put(key(3), entry(0.001, 1), 300, || ());
         (0..5).for_each(|_| drop(shelves.used(&key(3))));
-        assert!(shelves.put(key(4), entry(0.01, 1), 300));
+        assert!(shelves.put(key(4), entry(0.01, 1), 300, || ()));
         assert!(there(1) && !there(2) && there(3) && there(4));
-        assert!(!shelves.put(key(5), entry(0.0001, 0), 900), "worth less than what would have to go");
+        assert!(!shelves.put(key(5), entry(0.0001, 0), 900, || ()), "worth less than what would have to go");
         assert!(there(1) && there(3) && there(4));
         // Used once, however dear, it is passed in the end by what is used again and again.
         for n in 0..20_000 {
-            shelves.put(key(100 + n % 4), entry(0.01, 1), 300);
+            shelves.put(key(100 + n % 4), entry(0.01, 1), 300, || ());
             shelves.used(&key(100 + n % 4));
         }
         assert!(!there(1) && shelves.size().0 <= 1_000);
@@ -232,7 +253,7 @@ mod tests {
             (entry(cost, 1 + (10.0 * draw("seconds")) as u64), 200 + (4_000.0 * draw("bytes")) as u64)
         };
         let most = 200_000;
-        let shelves = Shelves::new(most, 50_000, Box::new(|_, _| {}));
+        let shelves = Shelves::new(most, 50_000, untold());
         let mut last: VecDeque<u64> = VecDeque::new();
         let (mut held, mut saved, mut by_last) = (0, 0.0, 0.0);
         for request in 0..60_000_u64 {
@@ -241,7 +262,7 @@ mod tests {
             let (entry, bytes) = of(n);
             match shelves.used(&key(n)) {
                 Some(_) => saved += entry.worth(),
-                None => drop(shelves.put(key(n), Arc::clone(&entry), bytes)),
+                None => drop(shelves.put(key(n), Arc::clone(&entry), bytes, || ())),
             }
             if let Some(at) = last.iter().position(|one| *one == n) {
                 by_last += entry.worth();

@@ -21,6 +21,7 @@ use super::key::Key;
 use super::semantic::compare::Verdict;
 use super::semantic::decision::Prior;
 use super::semantic::space::{Label, Looked, Portrait, Prompt, Source, Space};
+use super::shelf::Leaving;
 use crate::base::{TenantId, Timestamp};
 
 /// Namespaces that are kept in memory; the one that was not asked for the longest goes first.
@@ -130,16 +131,19 @@ impl Cache {
     pub fn kept(config: Config, keeper: Arc<dyn Keeper>, contents: Contents, now: Timestamp) -> Self {
         let spaces: moka::sync::Cache<Key, Arc<Space>> = moka::sync::Cache::new(MOST_SPACES);
         let gone = {
-            let (spaces, keeper) = (spaces.clone(), Arc::clone(&keeper));
+            let keeper = Arc::clone(&keeper);
+            Box::new(move |key: &Key| keeper.keep(Change::Gone(*key)))
+        };
+        let left = {
+            let spaces = spaces.clone();
             Box::new(move |key: &Key, entry: &Entry| {
                 if let Some(space) = entry.space.get().and_then(|space| spaces.get(space)) {
                     space.remove(&[*key]);
                 }
-                keeper.keep(Change::Gone(*key));
             })
         };
         let Contents { generations, entries, prompts, labels } = contents;
-        let exact = ExactCache::new(config, gone);
+        let exact = ExactCache::new(config, Leaving { gone, left });
         let generations = ArcSwap::from_pointee(generations);
         let cache = Self { exact, spaces, generations, keeper, prior: Prior::default() };
         cache.restore(entries, prompts, labels, now);
@@ -157,7 +161,8 @@ impl Cache {
         for (key, entry) in entries {
             let most = config.lifetime_of(&entry.tenant).saturating_add(config.stale_if_error);
             if now.since(entry.made) < most {
-                self.exact.put(key, Arc::new(entry));
+                // It is written down already.
+                self.exact.put(key, Arc::new(entry), || ());
             } else {
                 self.keeper.keep(Change::Gone(key));
             }
@@ -211,14 +216,9 @@ impl Cache {
     /// Keeps an answer, in place of an older one under the same key, whose place in an index is gone with it. One that
     /// is too large, or is worth less than all that would have to go for it, is not kept.
     pub fn put(&self, key: Key, entry: Entry) {
-        let old = self.exact.peek(&key);
         let entry = Arc::new(entry);
-        if self.exact.put(key, Arc::clone(&entry)) {
-            if let Some(space) = old.and_then(|old| old.space.get().and_then(|space| self.spaces.get(space))) {
-                space.remove(&[key]);
-            }
-            self.keeper.keep(Change::Put(key, entry));
-        }
+        let kept = || self.keeper.keep(Change::Put(key, Arc::clone(&entry)));
+        self.exact.put(key, Arc::clone(&entry), kept);
     }
 
     /// Looks in this namespace for an answer to another prompt that may serve this one. Nothing is found where the
@@ -240,10 +240,14 @@ impl Cache {
     pub fn place(&self, place: Place, prompt: Prompt) {
         let entry = self.exact.peek(&prompt.key).filter(|entry| entry.made == prompt.made);
         let Some(entry) = entry.filter(|entry| entry.tenant == place.tenant) else { return };
-        if entry.space.set(place.space).is_ok()
-            && self.space(&place).insert(prompt.clone(), self.config().semantic.max_entries)
-        {
+        let (key, space) = (prompt.key, self.space(&place));
+        if entry.space.set(place.space).is_ok() && space.insert(prompt.clone(), self.config().semantic.max_entries) {
+            // On disk this changes the row of the answer, if there still is one.
             self.keeper.keep(Change::Placed(place, prompt));
+            // One that went before it was known where its prompt stands has left the prompt here.
+            if self.exact.peek(&key).is_none() {
+                space.remove(&[key]);
+            }
         }
     }
 

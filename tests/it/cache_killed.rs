@@ -310,12 +310,14 @@ async fn killed_at_any_moment_it_gives_right_answers_and_none_that_was_reported(
             let body = json!({"model": "auto", "temperature": 0, "messages": [{"role": "user", "content": question}]});
             let sent = client.post(format!("{base}/chat/completions")).json(&body).send();
             async move {
-                let reply = sent.await.ok()?;
+                let reply = sent.await.map_err(|error| format!("{error:?}"))?;
+                let status = reply.status();
                 let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
-                let (outcome, id) = (header("x-pointsman-cache")?, header("x-pointsman-cache-id"));
-                let body: Value = reply.json().await.ok()?;
-                assert_eq!(body["choices"][0]["message"]["content"], right(&question), "{outcome}");
-                Some((n, outcome, id))
+                let (outcome, id) = (header("x-pointsman-cache"), header("x-pointsman-cache-id"));
+                let body: Value = reply.json().await.map_err(|error| format!("{status}: {error:?}"))?;
+                let outcome = outcome.ok_or_else(|| format!("{status}: {body}"))?;
+                assert_eq!(body["choices"][0]["message"]["content"], right(&question), "{status} {outcome}: {body}");
+                Ok::<_, String>((n, outcome, id))
             }
         };
         // What was said to be forgotten before the last kill is not in memory.
@@ -335,7 +337,8 @@ async fn killed_at_any_moment_it_gives_right_answers_and_none_that_was_reported(
         drop(replies);
         for (n, id) in kept {
             let report = client.post(format!("{base}/cache/report")).json(&json!({"id": id})).send().await;
-            assert!(report.expect("it serves").status().is_success());
+            let report = report.expect("it serves");
+            assert!(report.status().is_success(), "{}", report.text().await.expect("a reason"));
             forgotten.insert(n);
             reports += 1;
         }

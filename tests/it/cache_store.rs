@@ -1,8 +1,9 @@
 //! The cache on disk: what comes back after a restart, and from a file that is damaged. For `kill -9` see
 //! `cache_killed`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,9 @@ use pointsman::base::{Secret, Seed, TenantId, Timestamp, Usd};
 use pointsman::cache::semantic::compare::Verdict;
 use pointsman::cache::semantic::quantised::Fine;
 use pointsman::cache::semantic::space::{Label, Prompt, Source};
-use pointsman::cache::{Cache, Config, Control, Entry, InMemory, Key, Place, Purge, SemanticConfig};
+use pointsman::cache::{
+    Cache, Change, Config, Contents, Control, Entry, InMemory, Keeper, Key, Place, Purge, SemanticConfig,
+};
 use pointsman::cache_store::{CacheStore, StoreError};
 use pointsman::chat::{Answer, FinishReason};
 use pointsman::config::Environment;
@@ -223,4 +226,39 @@ fn a_similarity_is_no_setting() {
     assert!(read("threshold = 0.9").expect_err("unknown").contains("threshold"));
     assert!(read("max_wrong = 0.9").expect_err("too much").contains("not a similarity"));
     assert!(read("max_wrong = 0.02\ncheck_share = 0.0").expect_err("blind").contains("check_share"));
+}
+
+/// Knows of each name whether it was put or gone last, and is slow to note what was put.
+#[derive(Default)]
+struct Last(Mutex<BTreeMap<Key, bool>>);
+
+impl Keeper for Last {
+    fn keep(&self, change: Change) {
+        let (key, there) = match change {
+            Change::Put(key, _) => (key, true),
+            Change::Gone(key) => (key, false),
+            _ => return,
+        };
+        if there {
+            // Whoever could come in between has the time for it.
+            (0..20).for_each(|_| std::thread::yield_now());
+        }
+        self.0.lock().expect("no panic").insert(key, there);
+    }
+}
+
+#[test]
+fn an_answer_reported_while_it_is_put_is_not_back_after_a_restart() {
+    let last = Arc::new(Last::default());
+    let cache = Cache::kept(config(), Arc::<Last>::clone(&last), Contents::default(), NOW);
+    for round in 0..500 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| cache.put(key(round), entry(round)));
+            while !cache.report(&TenantId::from("red"), &key(round), None, NOW) {
+                std::thread::yield_now();
+            }
+        });
+        assert!(cache.get(&key(round), &Control::default(), NOW).is_none());
+        assert_eq!(last.0.lock().expect("no panic").get(&key(round)), Some(&false), "round {round}: it would be back");
+    }
 }
