@@ -13,13 +13,13 @@ pub fn quality_prior() -> Prior {
         diagonal
     };
     Prior {
-        ridge: with_bias(1.0, 100.0),
+        ridge: with_bias(1.0, 60.0),
         looser_ridges: [30.0, 10.0, 3.0, 1.0].map(|context| with_bias(1.0, context)).to_vec(),
         shared_ridge: with_bias(1.0, 3.0),
         mean: with_bias(0.5, 0.0),
         noise: 0.16,
         noise_rows: 10.0,
-        arm_noise_rows: 20.0,
+        arm_noise_rows: 100.0,
     }
 }
 
