@@ -21,13 +21,17 @@ const SHELVES: u64 = 16;
 /// The largest answers for which a shelf has room at the least.
 const ROOM: u64 = 8;
 
+/// Who is told by name alone, and who is told of the answer too.
+type ByName = Box<dyn Fn(&Key) + Send + Sync>;
+type OfAnswer = Box<dyn Fn(&Key, &Entry) + Send + Sync>;
+
 /// Told of answers that are here no more.
 pub(super) struct Leaving {
     /// One is forgotten, pushed out or too old. Told before anything else can happen to its name, so that what is
     /// written down has the order of what happened: must not wait.
-    pub(super) gone: Box<dyn Fn(&Key) + Send + Sync>,
+    pub(super) gone: ByName,
     /// One is gone or was replaced. Told when others may go on.
-    pub(super) left: Box<dyn Fn(&Key, &Entry) + Send + Sync>,
+    pub(super) left: OfAnswer,
 }
 
 /// A rank, and when it was given: of equals the one that waits longest goes.
