@@ -3,8 +3,9 @@
 use super::regression::Prior;
 use crate::features::CONTEXT;
 
-/// What is believed of quality before any score. The usual ridge is the one measured on public sets, whose prompts
-/// hardly tell the models apart; the looser ones are for traffic whose kinds have specialists.
+/// What is believed of quality before any score. The usual ridge is the one measured on public sets, in the contexts of
+/// the served feature map, where prompts hardly tell the models apart; the looser ones are for traffic whose kinds have
+/// specialists.
 #[must_use]
 pub fn quality_prior() -> Prior {
     let with_bias = |bias: f64, context: f64| {
